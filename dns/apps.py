@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from django.apps import AppConfig
+
+
+class DnsConfig(AppConfig):
+    name = "dns"
+    # Given, because Django refuses to guess for a package that lives in two folders.
+    path = str(Path(__file__).resolve().parent)
+    default_auto_field = "django.db.models.BigAutoField"

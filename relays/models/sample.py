@@ -1,0 +1,59 @@
+"""Queue counts over time: 5-minute samples, and hourly and daily roll-ups of them.
+
+Times are integers (UTC seconds since 1970, at the start of the span): half the size of a timestamp,
+and the charts want numbers anyway. Retention: services/rollup.py.
+"""
+
+from django.db import models
+
+from relays.models.instance import Instance
+from relays.models.provider import Provider
+
+
+class _InstanceCounts(models.Model):
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, db_index=False, related_name="+")
+    ts = models.PositiveIntegerField()
+    incoming = models.PositiveIntegerField()
+    active = models.PositiveIntegerField()
+    deferred = models.PositiveIntegerField()
+    hold = models.PositiveIntegerField()
+    deferred_max = models.PositiveIntegerField()
+    oldest_s = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Sample(_InstanceCounts):
+    """A 5-minute span: the newest counts in it, the most deferred, the greatest oldest age."""
+
+    pk = models.CompositePrimaryKey("instance_id", "ts")
+
+    class Meta:
+        indexes = [models.Index(fields=["ts"], name="sample_ts")]
+
+
+class SampleHour(_InstanceCounts):
+    """An hour: mean counts of its samples, the most deferred, the greatest oldest age."""
+
+    pk = models.CompositePrimaryKey("instance_id", "ts")
+
+    class Meta:
+        indexes = [models.Index(fields=["ts"], name="sample_hour_ts")]
+
+
+class SampleDay(_InstanceCounts):
+    """A UTC day, made from its hours."""
+
+    pk = models.CompositePrimaryKey("instance_id", "ts")
+
+
+class ProviderHour(models.Model):
+    """An hour of a provider: the sums over its instances' mean counts, for the matrix' sparklines."""
+
+    pk = models.CompositePrimaryKey("provider_id", "ts")
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, db_index=False, related_name="+")
+    ts = models.PositiveIntegerField()
+    active = models.PositiveIntegerField()
+    deferred = models.PositiveIntegerField()
+    deferred_max = models.PositiveIntegerField()

@@ -1,0 +1,1 @@
+"""Speaking to relay hosts: SSH, the client of relayctl, and one family of errors."""

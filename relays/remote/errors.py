@@ -1,0 +1,29 @@
+"""Everything that can go wrong between the console and a relay host, one class for each thing to do about it."""
+
+
+class RemoteError(Exception):
+    """Root of this family. The text is for the operator: what happened, with figures."""
+
+
+class Unreachable(RemoteError):
+    """No connection, or none that answered within its deadline."""
+
+
+class KeyChanged(RemoteError):
+    """The host offered another key than the pinned one; nothing was sent to it."""
+
+    def __init__(self, message: str, offered_key: str) -> None:
+        super().__init__(message)
+        self.offered_key = offered_key
+
+
+class Refused(RemoteError):
+    """The host would not let us in, or relayctl refused the request."""
+
+
+class Incompatible(RemoteError):
+    """What answered is not a relayctl of a version we understand."""
+
+
+class Incomplete(RemoteError):
+    """The reply stopped before its end line, or went over a cap: nothing of it may be taken for the whole."""
