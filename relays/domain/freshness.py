@@ -23,7 +23,7 @@ _FAILURES = {
 
 
 def fresh_for(interval_s: float) -> timedelta:
-    """Return how old a complete poll may be and still be fresh: two intervals, and 15 s for the poll itself."""
+    """Return how old a complete poll may be and still be fresh: two intervals, and 15 s for the poll."""
     return timedelta(seconds=2 * interval_s + 15)
 
 

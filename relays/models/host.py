@@ -45,7 +45,7 @@ class Host(models.Model):
     postfix_version = models.CharField(max_length=20, blank=True)
     # The host's clock minus ours; beyond 30 s doctor warns.
     clock_skew_s = models.FloatField(null=True, blank=True)
-    # From the newest snapshot: {"load": [1, 5, 15 min], "cpus": n, "spools": [{"path", "size", "free", ...}]}.
+    # From the newest snapshot: {"load": [1, 5, 15 min], "cpus": n, "spools": [{"path", ...}]}.
     facts = models.JSONField(default=dict, blank=True)
     inventory_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

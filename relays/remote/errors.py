@@ -1,4 +1,4 @@
-"""Everything that can go wrong between the console and a relay host, one class for each thing to do about it."""
+"""Everything that can go wrong between the console and a relay host, one class for each remedy."""
 
 
 class RemoteError(Exception):
