@@ -10,3 +10,8 @@ _DATA_DIR = tempfile.mkdtemp(prefix="fleet-tests-")
 atexit.register(shutil.rmtree, _DATA_DIR, ignore_errors=True)
 os.environ["FLEET_DATA"] = _DATA_DIR
 os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
+
+import django  # noqa: E402  (the settings must find the folder above)
+
+# pytest-django sets Django up by itself only where the settings are named before this file is read.
+django.setup()

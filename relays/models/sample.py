@@ -49,7 +49,10 @@ class SampleDay(_InstanceCounts):
 
 
 class ProviderHour(models.Model):
-    """An hour of a provider: the sums over its instances' mean counts, for the matrix' sparklines."""
+    """An hour of a provider, summed over its instances for the matrix: means, and an upper bound of the most.
+
+    The instances need not have had their most at the same time, so deferred_max may never have been reached.
+    """
 
     pk = models.CompositePrimaryKey("provider_id", "ts")
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, db_index=False, related_name="+")
