@@ -19,7 +19,7 @@ def prepare_data_dir(data_dir: Path) -> None:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("broker/messages", "broker/control", "keys"):
+        for name in ("broker/messages", "broker/control", "keys", "static"):
             (data_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DataDirUnusable(

@@ -10,7 +10,7 @@ from pathlib import Path
 import environ
 from csp.constants import NONE, SELF
 
-from fleet import bootstrap
+from fleet import bootstrap, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "fleet.accounts.OneTimePasswordMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -84,6 +85,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # A database that is gone costs a page seconds, not a thread for minutes.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Log-in -------------------------------------------------------------------------------------
@@ -105,6 +108,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "fleet/locked_out.html"
 AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
 # 0: the peer's own address counts; X-Forwarded-For is read only behind that many proxies of ours.
 AXES_IPWARE_PROXY_COUNT = env.int("FLEET_TRUSTED_PROXIES", default=0)
 AXES_IPWARE_META_PRECEDENCE_ORDER = (
@@ -152,7 +156,7 @@ TIME_ZONE = env.str("FLEET_TIME_ZONE", default="UTC")
 USE_THOUSAND_SEPARATOR = True
 
 # --- Celery -------------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 if CELERY_BROKER_URL.startswith("filesystem:"):
     _spool = DATA_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -163,6 +167,13 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
         "store_processed": False,
         "polling_interval": 0.25,
     }
+elif CELERY_BROKER_URL.startswith(("redis:", "rediss:")):
+    # Redis gives a message again when nobody confirmed it for so long: more than any task takes.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
+# A worker waits for its broker for ever; a page that sends a task does not.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = 4
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -173,7 +184,28 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "collect"
 CELERY_TIMEZONE = "UTC"
+# A message of the schedule that waited longer than `expires` is dropped: an outage leaves no backlog.
+CELERY_BEAT_SCHEDULE = {
+    "dispatch-due-polls": {
+        "task": "relays.tasks.dispatch_due_polls",
+        "schedule": 10,
+        "options": {"expires": 10},
+    },
+    "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
+    "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "schedule")
 
 # --- Collecting ---------------------------------------------------------------------------------
 POLL_INTERVAL_S = env.int("FLEET_POLL_INTERVAL_S", default=60)
 READ_KEY_PATH = Path(env.str("FLEET_READ_KEY", default=str(DATA_DIR / "keys" / "read_ed25519")))
+
+# --- Logs ---------------------------------------------------------------------------------------
+LOG_FORMAT = env.str("FLEET_LOG_FORMAT", default="text")
+LOGGING = logs.config(LOG_FORMAT, env.str("FLEET_LOG_LEVEL", default="INFO"))
+
+# --- Processes (manage.py up) -------------------------------------------------------------------
+BIND = env.str("FLEET_BIND", default="127.0.0.1")
+PORT = env.int("FLEET_PORT", default=8000)
+# Most of them wait on SSH; each keeps a database connection.
+WORKER_THREADS = env.int("FLEET_WORKER_THREADS", default=32)

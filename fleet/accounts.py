@@ -1,0 +1,57 @@
+"""The first administrator, and the one-time password that must be changed."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from fleet.models import OneTimePassword
+
+FIRST_ADMIN = "admin"
+_MUST_CHANGE = "must_change_password"
+_PAGES_BEFORE_THE_CHANGE = {"password", "logout"}
+
+
+def create_first_admin() -> str | None:
+    """Create the administrator and return the one-time password; None where there is a user already."""
+    with transaction.atomic():
+        if User.objects.exists():
+            return None
+        password = secrets.token_urlsafe(12)
+        admin = User.objects.create_superuser(FIRST_ADMIN, password=password)
+        OneTimePassword.objects.create(user=admin, password_hash=admin.password)
+    return password
+
+
+def remember_one_time_password(request: HttpRequest, user: AbstractBaseUser, **_: Any) -> None:
+    """Mark the session of a user who just logged in with the one-time password (signal user_logged_in)."""
+    if _is_one_time(user):
+        request.session[_MUST_CHANGE] = True
+
+
+def _is_one_time(user: AbstractBaseUser) -> bool:
+    return OneTimePassword.objects.filter(user_id=user.pk, password_hash=user.password).exists()
+
+
+class OneTimePasswordMiddleware:
+    """Sends a session that began with the one-time password to the page that changes it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """Redirect, while the password is the one-time one; no query in any other session."""
+        if not request.session.get(_MUST_CHANGE) or not request.user.is_authenticated:
+            return None
+        if not _is_one_time(request.user):
+            del request.session[_MUST_CHANGE]
+            return None
+        page = request.resolver_match and request.resolver_match.url_name
+        return None if page in _PAGES_BEFORE_THE_CHANGE else redirect("password")

@@ -1,0 +1,63 @@
+"""Signs of life of the worker and the scheduler, in the database so that every machine's pages see them."""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery.signals import beat_init, before_task_publish, task_prerun
+from django.db import close_old_connections
+from django.utils import timezone
+
+from fleet.models import Heartbeat
+
+WRITTEN_EVERY_S = 10
+AWAY_AFTER = timedelta(seconds=60)
+"""The scheduler sends a task every 10 s and the worker runs it: a minute of silence is no hiccup."""
+
+_written_at: dict[str, float] = {}
+
+
+def connect() -> None:
+    """Listen to Celery: a worker shows life by starting a task, the scheduler by sending one."""
+    task_prerun.connect(_worker_lives)
+    beat_init.connect(_listen_to_scheduler)
+
+
+def _worker_lives(**_: Any) -> None:
+    record(Heartbeat.Process.WORKER)
+
+
+def _listen_to_scheduler(**_: Any) -> None:
+    # Only now: web and worker send tasks too, which says nothing of the scheduler.
+    before_task_publish.connect(_scheduler_lives)
+
+
+def _scheduler_lives(**_: Any) -> None:
+    record(Heartbeat.Process.SCHEDULER)
+    # The scheduler has no task whose end would close its connection.
+    close_old_connections()
+
+
+def record(process: Heartbeat.Process) -> None:
+    """Write that this kind of process lives, at most every WRITTEN_EVERY_S."""
+    now = time.monotonic()
+    if now - _written_at.get(process, -WRITTEN_EVERY_S) < WRITTEN_EVERY_S:
+        return
+    _written_at[process] = now
+    Heartbeat.objects.bulk_create(
+        [Heartbeat(process=process, at=timezone.now())],
+        update_conflicts=True,
+        unique_fields=["process"],
+        update_fields=["at"],
+    )
+
+
+def last_seen() -> dict[str, datetime | None]:
+    """Return when each kind of process last showed life; None: never."""
+    seen = dict(Heartbeat.objects.values_list("process", "at"))
+    return {process.value: seen.get(process.value) for process in Heartbeat.Process}
+
+
+def away(now: datetime) -> list[str]:
+    """Return the kinds of process that are not running, as far as their silence tells."""
+    return [process for process, at in last_seen().items() if at is None or now - at > AWAY_AFTER]

@@ -1,0 +1,129 @@
+"""`manage.py up`: the console's processes under one parent, with what they need made ready first."""
+
+import argparse
+import fcntl
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from fleet import accounts
+from fleet.supervisor import Program, Supervisor
+
+
+class Command(BaseCommand):
+    help = "Start web, worker and scheduler; Ctrl-C ends them all."
+    # The port and the folder are looked at first, then the database.
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--demo", action="store_true", help="with the rehearsal fleet: real Postfix hosts on this machine"
+        )
+
+    def handle(self, *args: Any, demo: bool, **options: Any) -> None:
+        """Refuse what cannot work, make the database ready, run until a signal, and end everything."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(only_one_console())
+                listener = stack.enter_context(listening_socket(settings.BIND, settings.PORT))
+                self.make_ready(verbosity=options["verbosity"] - 1)
+                if demo:
+                    stack.enter_context(rehearsal_fleet())
+                self.welcome(listener)
+                Supervisor(programs(listener), write_line=self.write_line).run()
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped while starting.")
+            sys.exit(130)
+
+    def make_ready(self, *, verbosity: int) -> None:
+        """Bring the database to this version, and collect the static files."""
+        call_command("migrate", interactive=False, verbosity=verbosity)
+        call_command("collectstatic", interactive=False, verbosity=verbosity)
+
+    def welcome(self, listener: socket.socket) -> None:
+        """Print where to go, and on the first start what to log in with: nothing shows it again."""
+        host, port = listener.getsockname()[:2]
+        self.stdout.write(f"Relay Fleet: http://{f'[{host}]' if ':' in host else host}:{port}/")
+        password = accounts.create_first_admin()
+        if password:
+            self.stdout.write(f"Log in as {accounts.FIRST_ADMIN} with the one-time password {password}")
+            self.stdout.write("The first page asks for one of your own.")
+        self.stdout.flush()
+
+    def write_line(self, name: str, line: str) -> None:
+        """Pass a process' line on, with its name in front unless a machine is to read it."""
+        self.stdout.write(line if settings.LOG_FORMAT == "json" else f"{name:<9} | {line}")
+        self.stdout.flush()
+
+
+def programs(listener: socket.socket) -> list[Program]:
+    """Return what an installation runs; deploy/ has the same as systemd units."""
+    celery = [sys.executable, "-m", "celery", "--app", "fleet", "--quiet"]
+    web = [sys.executable, "-m", "gunicorn", "--config", "python:fleet.gunicorn", "fleet.wsgi"]
+    worker = ["worker", "--pool", "threads", "--concurrency", str(settings.WORKER_THREADS)]
+    worker += ["--queues", "collect,operate", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [
+        Program("web", [*web, "--bind", f"fd://{listener.fileno()}"], pass_fds=(listener.fileno(),)),
+        Program("worker", [*celery, *worker]),
+        Program("scheduler", [*celery, "beat"]),
+    ]
+
+
+@contextmanager
+def only_one_console() -> Iterator[None]:
+    """Hold the data folder's lock: two schedulers would do everything twice."""
+    with (settings.DATA_DIR / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"Relay Fleet already runs with the data folder {settings.DATA_DIR}: "
+                "stop it, or set FLEET_DATA to another folder."
+            ) from None
+        yield
+
+
+@contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen before anything starts; the web process inherits it, so that its restarts lose no connection.
+
+    Raises CommandError when the address cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise CommandError(
+            f"Cannot listen on {host} port {port} ({str(error.strerror).partition(' (')[0]}): "
+            "stop what uses it, or set FLEET_BIND and FLEET_PORT."
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def rehearsal_fleet() -> Iterator[None]:
+    """Bring the rehearsal fleet up and register its hosts; take it down at the end, whatever happens."""
+    try:
+        if rehearsal("up"):
+            raise CommandError("The rehearsal fleet did not come up: its own words are above.")
+        yield
+    finally:
+        # In a session of its own: a second Ctrl-C must not interrupt the taking down.
+        rehearsal("down", start_new_session=True)
+
+
+def rehearsal(*arguments: str, **options: Any) -> int:
+    """Run a command of the rehearsal fleet and return its exit status."""
+    command = [sys.executable, "-m", "fleet.rehearsal", *arguments]
+    return subprocess.run(command, check=False, **options).returncode  # noqa: S603 - fixed words
