@@ -1,0 +1,210 @@
+"""The client of relayctl: one function a verb, checked values out. docs/relayctl.md is the protocol."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import orjson
+
+from relays.domain import reading
+from relays.domain.reading import BadRow, Header, InstanceFacts, InstanceReading, Message, printable
+from relays.remote import ssh
+from relays.remote.errors import Incompatible, Incomplete, Refused
+from relays.remote.ssh import Limits, Target
+
+VERSION = 1
+# A login shell may greet before relayctl speaks; more than this is not a greeting.
+_NOISE_LINES = 64
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What every verb tells: who answered, and how far the host's clock is ahead of ours (s)."""
+
+    header: Header
+    clock_skew_s: float
+
+    def our_time(self, host_time: float) -> datetime:
+        """Return a time of the host's clock by ours."""
+        return datetime.fromtimestamp(host_time - self.clock_skew_s, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory(Answer):
+    """All instances of a host."""
+
+    instances: tuple[InstanceFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Answer):
+    """All queues of a host; truncated: relayctl stopped early, each reading in here is whole."""
+
+    instances: tuple[InstanceReading, ...]
+    host: Mapping[str, Any]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage(Answer):
+    """A page of a queue; cursor: what to pass for the next page, None at the end."""
+
+    messages: tuple[Message, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    answer: Answer
+    rows: list[dict[str, Any]]
+    end: dict[str, Any]
+
+
+def hello(target: Target, limits: Limits | None = None) -> Answer:
+    """Return who answers. Raises RemoteError, as all verbs do."""
+    return _ask(target, "hello", {}, limits).answer
+
+
+def inventory(target: Target, limits: Limits | None = None) -> Inventory:
+    """Return all instances of the host. Raises Incomplete rather than leave one out."""
+    reply = _ask(target, "inventory", {}, limits)
+    if reply.end.get("truncated"):
+        raise Incomplete("relayctl stopped before its inventory was whole.")
+    instances = _parse(reply.rows, "instance", reading.parse_instance_facts)
+    _check_distinct([(i.name, i.config_dir) for i in instances])
+    return Inventory(reply.answer.header, reply.answer.clock_skew_s, instances)
+
+
+def snapshot(target: Target, limits: Limits | None = None) -> Snapshot:
+    """Return all queues of the host."""
+    reply = _ask(target, "snapshot", {}, limits)
+    instances = _parse(reply.rows, "instance", reading.parse_instance_reading)
+    _check_distinct([(i.name, i.config_dir) for i in instances])
+    _check_sampled(instances, reply.answer.header.now)
+    hosts = _parse(reply.rows, "host", reading.parse_host_facts)
+    return Snapshot(
+        reply.answer.header,
+        reply.answer.clock_skew_s,
+        instances,
+        hosts[0] if hosts else {},
+        bool(reply.end.get("truncated")),
+    )
+
+
+def queue_list(target: Target, limits: Limits | None = None, **args: object) -> MessagePage:
+    """Return messages of one instance; args are those of `queue.list`, None left out."""
+    given = {key: value for key, value in args.items() if value is not None}
+    reply = _ask(target, "queue.list", given, limits)
+    messages = _parse(reply.rows, "message", reading.parse_message)
+    cursor = reply.end.get("cursor")
+    if cursor is not None and (not isinstance(cursor, str) or len(cursor) > 200):
+        raise Incompatible("relayctl gave a cursor that is no text.")
+    return MessagePage(reply.answer.header, reply.answer.clock_skew_s, messages, cursor)
+
+
+def _ask(target: Target, verb: str, args: dict[str, object], limits: Limits | None) -> _Reply:
+    limits = limits or Limits()
+    req_id = str(uuid.uuid4())
+    # A little less than ours, so that relayctl can still say why it stopped.
+    deadline_s = max(1, min(300, int(limits.wall_s * 0.75)))
+    payload = orjson.dumps(
+        {"v": VERSION, "req_id": req_id, "verb": verb, "args": args, "deadline_s": deadline_s}
+    )
+    output = ssh.request(target, payload, limits)
+    place = _find_header(output, req_id)
+    header_row = _parse_line(output.lines[place])
+    _check_header(header_row, verb)
+    rows = [_parse_line(line) for line in output.lines[place + 1 :] if line]
+    end = _take_end(rows, output)
+    header = _parse([header_row], None, reading.parse_header)[0]
+    # The host read its clock somewhere between our sending and its first byte: take the middle.
+    skew = header.now - (output.sent_at + output.first_byte_at) / 2
+    return _Reply(Answer(header, round(skew, 3)), rows, end)
+
+
+def _find_header(output: ssh.Output, req_id: str) -> int:
+    """Return the number of the header's line, after what a noisy shell may have said first.
+
+    Raises Incompatible where no relayctl answered, Incomplete where its first line was cut off.
+    """
+    wanted = req_id.encode()
+    for place, line in enumerate(output.lines[:_NOISE_LINES]):
+        if line.startswith(b'{"') and wanted in line:
+            return place
+    if output.rest.startswith(b'{"') and wanted in output.rest:
+        raise Incomplete("The reply stopped within its first line.")
+    raise Incompatible(_what_answered(output))
+
+
+def _what_answered(output: ssh.Output) -> str:
+    said = next((text for text in (*output.lines, output.rest, output.stderr) if text.strip()), b"")
+    ended = "without an exit status" if output.status is None else f"with status {output.status}"
+    quoted = printable(said.decode("utf-8", "replace").strip(), 200)
+    return f"No relayctl answered. The command ended {ended}" + (f" and said: {quoted}" if said else ".")
+
+
+def _check_header(row: dict[str, Any], verb: str) -> None:
+    if row.get("v") != VERSION:
+        raise Incompatible(f"relayctl speaks protocol version {row.get('v')!r:.20}, the console {VERSION}.")
+    if row.get("ok") is True and row.get("verb") == verb:
+        return
+    error = row.get("error")
+    if row.get("ok") is not False or not isinstance(error, dict):
+        raise Incompatible("relayctl's header neither answers the request nor refuses it.")
+    code, message = (printable(str(error.get(key, "")), 200) for key in ("code", "message"))
+    if code == "bad_request":
+        raise Incompatible(f"relayctl does not understand the console: {message}")
+    if code == "deadline":
+        raise Incomplete(f"relayctl ended by its deadline: {message}")
+    if code == "internal":
+        raise Incomplete(f"relayctl failed: {message}")
+    raise Refused(f"relayctl refused ({code}): {message}")
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        quoted = printable(line[:100].decode("utf-8", "replace"), 100)
+        raise Incompatible(f"The reply has a line that is not JSON: {quoted}") from error
+    if not isinstance(row, dict):
+        raise Incompatible("The reply has a line that is no object.")
+    return row
+
+
+def _take_end(rows: list[dict[str, Any]], output: ssh.Output) -> dict[str, Any]:
+    if output.rest or not rows or rows[-1].get("end") is not True:
+        raise Incomplete(f"The reply stopped before its end line, after {len(rows):,} rows.")
+    end = rows.pop()
+    if end.get("rows") != len(rows):
+        raise Incomplete(f"The reply has {len(rows):,} rows, its end line says {end.get('rows')!r:.20}.")
+    return end
+
+
+def _parse(
+    rows: list[dict[str, Any]], kind: str | None, parse: Callable[[Mapping[str, Any]], _Row]
+) -> tuple[_Row, ...]:
+    try:
+        return tuple(parse(row) for row in rows if row.get("kind") == kind)
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
+
+
+def _check_distinct(names: list[tuple[str, str]]) -> None:
+    if len(names) > reading.MAX_INSTANCES:
+        raise Incompatible(
+            f"relayctl lists {len(names):,} instances; {reading.MAX_INSTANCES} are understood."
+        )
+    for column in zip(*names, strict=True):
+        if len(set(column)) != len(column):
+            raise Incompatible("relayctl lists two instances of one name or configuration directory.")
+
+
+def _check_sampled(instances: tuple[InstanceReading, ...], now: float) -> None:
+    """Refuse a reading that is older or newer than the reply it came with can be."""
+    reach = timedelta(minutes=5).total_seconds()
+    if any(abs(instance.sampled_at - now) > reach for instance in instances):
+        raise Incompatible("relayctl sent a reading of another time than its own clock's.")
