@@ -1,0 +1,35 @@
+"""What the workers of queue `collect` run. A message carries an id and nothing else; the rows decide.
+
+Celery closes the database connections of its threads after each task.
+"""
+
+from celery import shared_task
+from django.utils import timezone
+
+from relays.services import collect, rollup
+
+__all__ = ["collect_host", "dispatch_due_polls", "prune", "roll_up"]
+
+
+@shared_task(name="relays.tasks.dispatch_due_polls", queue="collect")  # type: ignore[untyped-decorator]
+def dispatch_due_polls() -> None:
+    """Send a poll for each host that is due."""
+    collect.dispatch_due_polls()
+
+
+@shared_task(name="relays.tasks.collect_host", queue="collect")  # type: ignore[untyped-decorator]
+def collect_host(host_id: int) -> None:
+    """Poll one host, if it is due."""
+    collect.poll_host(host_id=host_id)
+
+
+@shared_task(name="relays.tasks.roll_up", queue="collect")  # type: ignore[untyped-decorator]
+def roll_up() -> None:
+    """Bring the hourly and daily tables up to now."""
+    rollup.roll_up(now=timezone.now())
+
+
+@shared_task(name="relays.tasks.prune", queue="collect")  # type: ignore[untyped-decorator]
+def prune() -> None:
+    """Delete what is older than its retention."""
+    rollup.prune(now=timezone.now())

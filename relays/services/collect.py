@@ -1,0 +1,274 @@
+"""One poll of one host: claim it, ask it, store what it said or why it said nothing."""
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from relays.domain.health import State, judge
+from relays.domain.reading import InstanceReading, printable
+from relays.models import Host
+from relays.models.host import PollOutcome
+from relays.remote import keys, relayctl
+from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError, Unreachable
+from relays.remote.relayctl import Inventory, Snapshot
+from relays.remote.ssh import Limits, Target
+from relays.services import dispatch
+from relays.services.instances import reconcile
+from relays.services.store import Reading, Unread, store_readings
+
+logger = logging.getLogger(__name__)
+
+TASK = "relays.tasks.collect_host"
+QUEUE = "collect"
+_TOP_REPLY_LENGTH = 300
+INVENTORY_EVERY = timedelta(hours=1)
+# One thread slot a host: a poll ends before the next is due, within what a slow host still needs.
+_SHORTEST_POLL_S, _LONGEST_POLL_S = 20, 60
+
+_OUTCOMES = {
+    Unreachable: PollOutcome.UNREACHABLE,
+    KeyChanged: PollOutcome.KEY_CHANGED,
+    Refused: PollOutcome.REFUSED,
+    Incompatible: PollOutcome.INCOMPATIBLE,
+    Incomplete: PollOutcome.INCOMPLETE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """How a poll of a host went; instances: how many it told of."""
+
+    host: str
+    outcome: PollOutcome
+    error: str
+    duration_ms: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    asked_at: datetime
+    snapshot: Snapshot
+    inventory: Inventory | None
+
+
+def dispatch_due_polls() -> int:
+    """Send a poll for each host that is due; return how many.
+
+    A host stays due until a worker claims it, so a message that was lost is sent again, and a second one
+    finds the host claimed.
+    """
+    due = Host.objects.filter(_due(timezone.now()), enabled=True).order_by("next_poll_at")
+    hosts = list(due.values_list("pk", "poll_interval_s"))
+    for pk, interval_s in hosts:
+        dispatch.send_on_commit(TASK, ident=pk, queue=QUEUE, expires_s=interval_s or settings.POLL_INTERVAL_S)
+    return len(hosts)
+
+
+def poll_host(*, host_id: int, force: bool = False) -> Poll | None:
+    """Poll a host that is due, or at once with `force`; None where there is nothing to do.
+
+    Every failure of the host ends as an outcome on its row. Raises django.db.DatabaseError where the
+    console cannot even claim the host.
+    """
+    host = _claim(host_id, force=force)
+    if host is None:
+        return None
+    started = time.monotonic()
+    try:
+        answer = _ask(host)
+        _store(host, answer)
+    except RemoteError as error:
+        return _record_failure(host, error, started)
+    except DatabaseError as error:
+        return _record_own_failure(host, error, started)
+    return _record_success(host, answer, started)
+
+
+def target_of(host: Host) -> Target:
+    """Return how SSH reaches a host."""
+    return Target(host.ssh_address, host.ssh_port, host.ssh_user, host.host_key, keys.read_key_path())
+
+
+def interval_s(host: Host) -> int:
+    """Return how often a host is polled, in seconds."""
+    return host.poll_interval_s or settings.POLL_INTERVAL_S
+
+
+def _due(now: datetime) -> Q:
+    return Q(next_poll_at=None) | Q(next_poll_at__lte=now)
+
+
+def _claim(host_id: int, *, force: bool) -> Host | None:
+    """Take the host's next poll by compare-and-set: of two workers, one gets the row.
+
+    A worker that dies after this costs one interval: the next poll is due whatever became of this one.
+    """
+    now = timezone.now()
+    host = Host.objects.filter(pk=host_id).first()
+    if host is None or not (force or host.enabled):
+        return None
+    due = Q() if force else _due(now)
+    next_poll_at = now + timedelta(seconds=interval_s(host))
+    claimed = Host.objects.filter(due, pk=host_id, next_poll_at=host.next_poll_at)
+    if claimed.update(next_poll_at=next_poll_at, last_attempt_at=now) != 1:
+        return None
+    host.last_attempt_at, host.next_poll_at = now, next_poll_at
+    return host
+
+
+def _ask(host: Host) -> _Answer:
+    """Ask for the queues and, when something has changed or an hour has passed, for the instances."""
+    if not host.host_key:
+        raise Refused("No host key is pinned yet: accept the one it offers.")
+    asked_at = timezone.now()
+    limits = Limits(wall_s=min(_LONGEST_POLL_S, max(_SHORTEST_POLL_S, interval_s(host))))
+    target = target_of(host)
+    snapshot = relayctl.snapshot(target, limits)
+    inventory = relayctl.inventory(target, limits) if _needs_inventory(host, snapshot, asked_at) else None
+    return _Answer(asked_at, snapshot, inventory)
+
+
+def _needs_inventory(host: Host, snapshot: Snapshot, now: datetime) -> bool:
+    if host.inventory_at is None or now - host.inventory_at >= INVENTORY_EVERY:
+        return True
+    header = snapshot.header
+    if (host.relayctl_sha256, host.boot_id) != (header.sha256, header.boot_id):
+        return True
+    told = {(reading.config_dir, reading.name) for reading in snapshot.instances}
+    known = set(host.instances.filter(removed_at=None).values_list("config_dir", "name"))
+    # A truncated snapshot leaves instances out; only a new one is news then.
+    return not told <= known if snapshot.truncated else told != known
+
+
+def _store(host: Host, answer: _Answer) -> None:
+    """Write instances and readings in one transaction, so that no page sees half a poll."""
+    with transaction.atomic():
+        if answer.inventory is not None:
+            reconcile(host=host, inventory=answer.inventory.instances, at=answer.asked_at)
+        ids = dict(host.instances.filter(removed_at=None).values_list("config_dir", "pk"))
+        # One that came to be between the two requests is in the next poll's inventory.
+        known = [reading for reading in answer.snapshot.instances if reading.config_dir in ids]
+        at = _times(answer.snapshot)
+        store_readings(
+            [_reading(r, ids[r.config_dir], at[r.config_dir]) for r in known if r.was_read],
+            [_unread(r, ids[r.config_dir], at[r.config_dir]) for r in known if not r.was_read],
+        )
+
+
+def _times(snapshot: Snapshot) -> dict[str, datetime]:
+    """Return when each queue was read, by our clock, and not after now: a host may lie about its own."""
+    now = timezone.now()
+    return {r.config_dir: min(now, snapshot.our_time(r.sampled_at)) for r in snapshot.instances}
+
+
+def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Reading:
+    replies = reading.replies["rows"] if reading.replies else []
+    top_reply, top_reply_count = max(replies, key=lambda reply: reply[1], default=("", 0))
+    code, detail = _condition(reading)
+    return Reading(
+        instance_id=instance_id,
+        at=at,
+        incoming=_known(reading.incoming),
+        active=_known(reading.active),
+        deferred=_known(reading.deferred),
+        hold=_known(reading.hold),
+        corrupt=reading.corrupt,
+        oldest_s=reading.oldest_s,
+        size_bytes=reading.size_bytes,
+        state=_state(reading),
+        condition=code,
+        condition_detail=detail,
+        top_reply=top_reply[:_TOP_REPLY_LENGTH],
+        top_reply_count=top_reply_count,
+        snapshot=orjson.dumps({"domains": reading.domains, "replies": reading.replies}).decode(),
+    )
+
+
+def _unread(reading: InstanceReading, instance_id: int, at: datetime) -> Unread:
+    code, detail = _condition(reading)
+    return Unread(
+        instance_id=instance_id, at=at, state=_state(reading), condition=code, condition_detail=detail
+    )
+
+
+def _known(count: int | None) -> int:
+    if count is None:
+        raise ValueError("A queue that was not read has no reading.")
+    return count
+
+
+def _condition(reading: InstanceReading) -> tuple[str, str]:
+    return (reading.condition.code, reading.condition.detail) if reading.condition else ("", "")
+
+
+def _state(reading: InstanceReading) -> State:
+    if not reading.running:
+        return State.STOPPED
+    if not reading.was_read or reading.deferred is None:
+        return State.UNKNOWN
+    replies = reading.replies or {"rows": [], "sampled": 0}
+    rows = [(text, count) for text, count in replies["rows"]]
+    return judge(reading.deferred, reading.oldest_s, rows, replies["sampled"])
+
+
+def _record_success(host: Host, answer: _Answer, started: float) -> Poll:
+    snapshot, header = answer.snapshot, answer.snapshot.header
+    truncated = snapshot.truncated
+    facts = {
+        "last_success_at": None if truncated else answer.asked_at,
+        "relayctl_version": header.relayctl,
+        "relayctl_sha256": header.sha256,
+        "boot_id": header.boot_id,
+        "postfix_version": header.postfix,
+        "clock_skew_s": snapshot.clock_skew_s,
+        "facts": dict(snapshot.host) or None,
+        "inventory_at": answer.asked_at if answer.inventory else None,
+        "offered_key": "",
+    }
+    outcome = PollOutcome.INCOMPLETE if truncated else PollOutcome.COMPLETE
+    error = "relayctl stopped before it had read every instance." if truncated else ""
+    kept = {name: value for name, value in facts.items() if value is not None}
+    return _record(host, outcome, error, started, instances=len(snapshot.instances), **kept)
+
+
+def _record_failure(host: Host, error: RemoteError, started: float) -> Poll:
+    outcome = _OUTCOMES[type(error)]
+    if isinstance(error, KeyChanged):
+        return _record(host, outcome, str(error), started, offered_key=error.offered_key)
+    return _record(host, outcome, str(error), started)
+
+
+def _record_own_failure(host: Host, error: DatabaseError, started: float) -> Poll:
+    """Tell that the host answered and the console could not keep it; its figures grow old meanwhile."""
+    logger.exception("Storing the poll of %s failed", host.name)
+    text = f"The host answered, but the console's database refused it: {error}"
+    with suppress(DatabaseError):
+        return _record(host, PollOutcome.INCOMPLETE, text, started)
+    return Poll(host.name, PollOutcome.INCOMPLETE, text, _since_ms(started), 0)
+
+
+def _record(
+    host: Host, outcome: PollOutcome, error: str, started: float, *, instances: int = 0, **fields: object
+) -> Poll:
+    """Write how the poll went, unless a newer poll of this host has begun meanwhile."""
+    now = timezone.now()
+    error = printable(error, 500)
+    if host.last_outcome != outcome or host.outcome_since is None:
+        fields["outcome_since"] = now
+    Host.objects.filter(pk=host.pk, last_attempt_at=host.last_attempt_at).update(
+        last_outcome=outcome, last_error=error, last_duration_ms=_since_ms(started), **fields
+    )
+    return Poll(host.name, outcome, error, _since_ms(started), instances)
+
+
+def _since_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

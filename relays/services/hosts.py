@@ -1,0 +1,121 @@
+"""Hosts: adding one with its key pinned, changing, removing, and asking for a poll."""
+
+import ipaddress
+import re
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from relays.models import Host
+from relays.remote import keys, ssh
+from relays.services import dispatch
+from relays.services.collect import QUEUE, TASK, interval_s
+
+_HOST_NAME = re.compile(r"\A(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?\Z")
+_USER = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
+
+
+def probe(*, ssh_address: str, ssh_port: int = 22) -> str:
+    """Return the host key that is offered there, "ssh-ed25519 AAAA…", for an administrator to compare.
+
+    Nothing is pinned, and nobody logged in. Raises RemoteError.
+    """
+    return ssh.probe(ssh_address, ssh_port)
+
+
+def host_add(
+    *, name: str, ssh_address: str, ssh_port: int = 22, ssh_user: str = "relay-read", host_key: str
+) -> Host:
+    """Add a host whose key an administrator has accepted, and poll it at once.
+
+    Raises django's ValidationError, keyed by field.
+    """
+    host = Host(name=name, ssh_address=ssh_address, ssh_port=ssh_port, ssh_user=ssh_user, host_key=host_key)
+    return _save(host)
+
+
+def host_change(
+    *,
+    host: Host,
+    name: str | None = None,
+    ssh_address: str | None = None,
+    ssh_port: int | None = None,
+    ssh_user: str | None = None,
+    enabled: bool | None = None,
+    poll_interval_s: int | None = None,
+) -> Host:
+    """Change what is given, and poll at once; poll_interval_s 0: the fleet's. The pinned key stays.
+
+    Raises django's ValidationError, keyed by field.
+    """
+    given = {
+        "name": name,
+        "ssh_address": ssh_address,
+        "ssh_port": ssh_port,
+        "ssh_user": ssh_user,
+        "enabled": enabled,
+    }
+    for field, value in given.items():
+        if value is not None:
+            setattr(host, field, value)
+    if poll_interval_s is not None:
+        host.poll_interval_s = poll_interval_s or None
+    changed = [field for field, value in given.items() if value is not None]
+    return _save(host, [*changed, "poll_interval_s"])
+
+
+def host_accept_key(*, host: Host, host_key: str) -> Host:
+    """Pin another key in place of the old one, after an administrator has compared it.
+
+    Raises django's ValidationError.
+    """
+    host.host_key, host.offered_key = host_key, ""
+    return _save(host, ["host_key", "offered_key"])
+
+
+def host_remove(*, host: Host) -> None:
+    """Forget a host with its instances and their history."""
+    host.delete()
+
+
+def poll_soon(*, host: Host) -> None:
+    """Make a host due now and tell the workers; without a broker the next round finds it."""
+    Host.objects.filter(pk=host.pk).update(next_poll_at=timezone.now())
+    dispatch.send_on_commit(TASK, ident=host.pk, queue=QUEUE, expires_s=interval_s(host))
+
+
+def _save(host: Host, fields: list[str] | None = None) -> Host:
+    _check(host)
+    try:
+        with transaction.atomic():
+            host.save(update_fields=fields)
+            poll_soon(host=host)
+    except IntegrityError as error:
+        # Somebody else took the name between the check and the writing.
+        raise ValidationError({"name": "Another host has this name."}) from error
+    return host
+
+
+def _check(host: Host) -> None:
+    host.full_clean(exclude=["next_poll_at"])
+    if not _is_address(host.ssh_address):
+        raise ValidationError({"ssh_address": "Give a host name or an IP address, without a port."})
+    if not 1 <= host.ssh_port <= 65535:
+        raise ValidationError({"ssh_port": "Give a port from 1 to 65535."})
+    if not _USER.match(host.ssh_user):
+        raise ValidationError({"ssh_user": "Give a Unix user name."})
+    if host.poll_interval_s is not None and not 10 <= host.poll_interval_s <= 3600:
+        raise ValidationError({"poll_interval_s": "Give 10 to 3,600 seconds."})
+    try:
+        host.host_key = keys.normalise_host_key(host.host_key)
+    except keys.BadHostKey as error:
+        raise ValidationError({"host_key": str(error)}) from error
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return len(text) <= 253 and bool(_HOST_NAME.match(text))
+    return True
