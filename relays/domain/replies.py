@@ -1,0 +1,75 @@
+"""One text for all replies that say the same: what varies from message to message is masked.
+
+relayctl carries this module: standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from relays.domain.text import printable
+
+# Longer replies are cut before they are looked at, so that no reply costs much more than another.
+MAX_TEXT = 400
+
+# Nearly all words of a reply come again with the next one: a remembered word costs 1/50 of a masked one.
+_WORDS_REMEMBERED = 8192
+_TEXTS_REMEMBERED = 2048
+
+_VARIES = re.compile(r"[\d@]")
+# What tells one refusal from another: 421, 550-5.7.1, 4.7.650, (S3140), [TSS04], RP-001, AUP#1260.
+_CODE = re.compile(
+    r"[^\w#]*(?:[245]\d\d(?:-[245]\.\d{1,3}\.\d{1,3})?|#?[245]\.\d{1,3}\.\d{1,3}|[A-Z]{1,6}[-:_#]?\d{1,4})[^\w]*"
+)
+_URL = re.compile(r"(?P<host>[a-z]+://[^/?#]*)(?P<tail>.*)", re.DOTALL)
+_ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]+@[^\s<>()\[\]\",;:'=]+>?")
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:\]])(?=[\da-fA-F:]*::|(?:[\da-fA-F]+:){7})[\da-fA-F:]+(?:\.\d{1,3}){0,3}(?!\w)")
+# A run long and mixed enough to be made for one message: queue ids, session ids, hashes.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
+_NUMBER = re.compile(r"\d+")
+
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DATE = re.compile(
+    rf"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?(?:<n> {_MONTH} <n>|{_MONTH} <n>) <n>:<n>(?::<n>)?"
+    r"(?: [+-]<n>| GMT| UTC)?(?: <n>)?"
+)
+# A number that looks like a reply code stands for one at the start of a reply or before an enhanced code.
+_NO_CODE = re.compile(r"(?<!said: )(?<!to me: )(?<!\S)(?!\A)[245]\d\d(?=[ ,.;)]|\Z)(?! #?[245]\.\d)")
+
+
+def mask(text: str) -> str:
+    """Return a reply as the text of its cluster: printable, at most MAX_TEXT characters.
+
+    Reply codes, enhanced status codes and short codes in capitals (S3140) stay, since they tell one refusal
+    from another. Addresses, IPs, dates, identifiers and numbers become <address>, <ip>, <date>, <id>, <n>.
+    """
+    return _in_context(" ".join(map(_masked_word, text[:MAX_TEXT].split())))
+
+
+@lru_cache(maxsize=_TEXTS_REMEMBERED)
+def _in_context(text: str) -> str:
+    """Mask what only its neighbours tell: dates, and numbers that are no reply codes."""
+    return printable(_DATE.sub("<date>", _NO_CODE.sub("<n>", text)), MAX_TEXT)
+
+
+@lru_cache(maxsize=_WORDS_REMEMBERED)
+def _masked_word(word: str) -> str:
+    if _VARIES.search(word) is None or _CODE.fullmatch(word):
+        return word
+    url = _URL.search(word)
+    if url:
+        return word[: url.start()] + url["host"] + _masked_runs(_IPV4.sub("<ip>", url["tail"]))
+    word = _ADDRESS.sub("<address>", word)
+    return _masked_runs(_IPV6.sub("<ip>", _IPV4.sub("<ip>", word)))
+
+
+def _masked_runs(word: str) -> str:
+    return _NUMBER.sub("<n>", _IDENTIFIER.sub(_masked_identifier, word))
+
+
+def _masked_identifier(match: re.Match[str]) -> str:
+    run = match[0]
+    made_for_one = len(run) >= 8 and not run.isalpha() and sum(map(str.isdigit, run)) >= 2
+    return "<id>" if made_for_one and not run.isdigit() else run
