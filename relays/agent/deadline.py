@@ -1,0 +1,31 @@
+"""When a request must have ended, by the monotonic clock."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+from relays.agent.protocol import DeadlineReached
+
+# After the deadline: time for the end line, should the reader be slow to take it.
+_GRACE_S = 5
+
+
+class Deadline:
+    """Ends whatever runs by raising DeadlineReached, and the process itself a little later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+        signal.signal(signal.SIGALRM, self._reached)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def remaining_s(self) -> float:
+        """Return the seconds that are left, negative once it has passed."""
+        return self._at - time.monotonic()
+
+    @staticmethod
+    def _reached(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_GRACE_S)
+        raise DeadlineReached("the deadline was reached")

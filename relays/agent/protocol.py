@@ -1,0 +1,187 @@
+"""The request that comes in on standard input and the reply that goes out: docs/relayctl.md, both capped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from relays.domain.text import printable
+
+PROTOCOL = 1
+VERBS = ("hello", "inventory", "snapshot")
+
+MAX_REQUEST = 64 * 1024
+REQUEST_WITHIN_S = 15
+DEFAULT_DEADLINE_S = 45
+MAX_DEADLINE_S = 300
+
+MAX_REPLY = 8 * 1024 * 1024
+MAX_LINE = 64 * 1024
+MAX_ROWS = 200_000
+# Kept free for the end line, which must always fit.
+_END_ROOM = 4 * 1024
+
+EXIT_REFUSED = 10
+EXIT_BAD_REQUEST = 13
+EXIT_DEADLINE = 20
+EXIT_INTERNAL = 30
+
+_REQ_ID = re.compile(r"\A[0-9a-zA-Z-]{8,64}\Z")
+_KEYS = {"v", "req_id", "verb", "args", "deadline_s"}
+
+
+class RelayctlError(Exception):
+    """A request that ends without its rows. code and status: docs/relayctl.md, "Reply"."""
+
+    code = "internal"
+    status = EXIT_INTERNAL
+
+
+class BadRequest(RelayctlError):
+    code = "bad_request"
+    status = EXIT_BAD_REQUEST
+
+
+class Refused(RelayctlError):
+    code = "refused"
+    status = EXIT_REFUSED
+
+
+class DeadlineReached(RelayctlError):
+    code = "deadline"
+    status = EXIT_DEADLINE
+
+
+class ReplyFull(Exception):
+    """The reply has reached a cap: what was written stands, and the end line says truncated."""
+
+
+class Request(NamedTuple):
+    """A request whose envelope is sound; `args` are the verb's own to check. deadline_s: seconds from now."""
+
+    req_id: str
+    verb: str
+    args: dict[str, Any]
+    deadline_s: float
+
+
+class Answer(NamedTuple):
+    """What a verb has to say: rows, made as they are written, and more keys for the end line."""
+
+    rows: Iterable[dict[str, Any]]
+    end: dict[str, Any]
+
+
+def read_request(fd: int) -> bytes:
+    """Return all bytes up to end of file, or raise BadRequest: too long, or not there in time."""
+    give_up_at = time.monotonic() + REQUEST_WITHIN_S
+    received = b""
+    while True:
+        ready, _, _ = select.select([fd], [], [], max(0.0, give_up_at - time.monotonic()))
+        if not ready:
+            raise BadRequest(f"the request did not end within {REQUEST_WITHIN_S} s")
+        chunk = os.read(fd, MAX_REQUEST)
+        if not chunk:
+            return received
+        received += chunk
+        if len(received) > MAX_REQUEST:
+            raise BadRequest(f"the request is longer than {MAX_REQUEST} bytes")
+
+
+def parse_request(text: bytes) -> Request:
+    """Return the request in these bytes; raise BadRequest with what is wrong with it."""
+    try:
+        fields = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise BadRequest("the request is not a JSON document in UTF-8") from None
+    if not isinstance(fields, dict):
+        raise BadRequest("the request is not a JSON object")
+    refuse_unknown(fields, _KEYS)
+    if fields.get("v") != PROTOCOL or type(fields["v"]) is not int:
+        raise BadRequest(f"only version {PROTOCOL} of the protocol is spoken here")
+    if fields.get("verb") not in VERBS:
+        raise BadRequest("unknown verb")
+    req_id, args = fields.get("req_id"), fields.get("args", {})
+    if not isinstance(req_id, str) or not _REQ_ID.match(req_id):
+        raise BadRequest("req_id must be 8 to 64 of [0-9a-zA-Z-]")
+    if not isinstance(args, dict):
+        raise BadRequest("args is not an object")
+    deadline_s = integer(fields, "deadline_s", 1, MAX_DEADLINE_S, DEFAULT_DEADLINE_S)
+    return Request(req_id, fields["verb"], args, deadline_s)
+
+
+def refuse_unknown(fields: dict[str, Any], known: set[str]) -> None:
+    """Raise BadRequest for a key that is not known: a misspelt filter must not widen an answer."""
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        raise BadRequest(f"unknown key {unknown[0][:40]!r}")
+
+
+def integer(fields: dict[str, Any], key: str, least: int, most: int, default: int) -> int:
+    """Return a whole number out of a request's fields; raise BadRequest where it is none or out of range."""
+    value = fields.get(key, default)
+    if type(value) is not int or not least <= value <= most:
+        raise BadRequest(f"{key} must be a whole number from {least} to {most}")
+    return value
+
+
+def text(fields: dict[str, Any], key: str) -> str | None:
+    """Return an optional text out of a request's fields, at most 512 characters."""
+    value = fields.get(key)
+    if value is not None and (not isinstance(value, str) or len(value) > 512):
+        raise BadRequest(f"{key} must be text of at most 512 characters")
+    return value
+
+
+class Reply:
+    """Writes a reply line by line, at once, and stops at the caps.
+
+    A reader that has gone away raises BrokenPipeError out of any method.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.rows = 0
+        self.truncated = False
+        self.begun = False
+        self.ended = False
+        self._fd = fd
+        self._written = 0
+
+    def header(self, fields: dict[str, Any]) -> None:
+        self.begun = True
+        self._write(encode_line(fields))
+
+    def row(self, fields: dict[str, Any]) -> None:
+        """Write a row; raise ReplyFull, with nothing written, where it would go over a cap."""
+        line = encode_line(fields)
+        over = len(line) > MAX_LINE or self._written + len(line) > MAX_REPLY - _END_ROOM
+        if over or self.rows >= MAX_ROWS:
+            self.truncated = True
+            raise ReplyFull
+        self._write(line)
+        self.rows += 1
+
+    def end(self, **more: Any) -> None:
+        self._write(encode_line({"end": True, "rows": self.rows, "truncated": self.truncated, **more}))
+        self.ended = True
+
+    def _write(self, line: bytes) -> None:
+        self._written += len(line)
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def encode_line(fields: dict[str, Any]) -> bytes:
+    """Return a row as one ASCII line: whatever a relay's texts hold, it has no other line end."""
+    return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def condition(code: str, what: str, detail: str) -> dict[str, str]:
+    """Return a condition of a row: docs/relayctl.md lists the codes."""
+    return {"code": code, "what": what, "detail": printable(detail, 300)}
