@@ -1,0 +1,56 @@
+"""BIND: the resolver of the fleet, the root of its names, and the primary of one zone of relay names.
+
+Its root zone is its own, so no question leaves the fleet; the other relay zone it looks up at PowerDNS, as
+a resolver does.
+"""
+
+from fleet.rehearsal import network, spec, zones
+from fleet.rehearsal.core import Core
+from fleet.rehearsal.namespaces import wait_until
+from fleet.rehearsal.zones import Access, Hosts
+
+_CONFIGURATION = """\
+options {{
+    directory "{folder}";
+    listen-on {{ {listen} }};
+    pid-file none;
+    lock-file none;
+    session-keyfile none;
+    recursion yes;
+    allow-query {{ any; }};
+    allow-recursion {{ any; }};
+    dnssec-validation no;
+    empty-zones-enable no;
+    notify no;
+}};
+controls {{ }};
+key "{key.key_name}" {{ algorithm {key.algorithm}; secret "{key.secret}"; }};
+zone "." {{ type primary; file "root.zone"; }};
+zone "{zone}" {{
+    type primary;
+    file "relay.zone";
+    allow-update {{ key "{key.key_name}"; }};
+    allow-transfer {{ key "{key.key_name}"; }};
+}};
+"""
+
+
+def start(core: Core, zone: spec.Zone, *, access: Access, hosts: Hosts) -> None:
+    """Configure and start BIND. Raises DidNotStart, with what it said, where it does not load its zones."""
+    folder = core.disks_outside / "bind"
+    folder.mkdir()
+    (folder / "root.zone").write_text(zones.as_text(zones.root_records(hosts)))
+    (folder / "relay.zone").write_text(zones.as_text(zones.relay_records(zone, hosts)))
+    configuration = _CONFIGURATION.format(
+        folder=core.disks / "bind",
+        listen=f"{zone.address}; {network.management_address(core.slot, zone.octet)};",
+        key=access,
+        zone=zone.name,
+    )
+    (folder / "named.conf").write_text(configuration)
+    log = core.folder / "named.log"
+    core.namespace.spawn(
+        "/usr/sbin/named", "-g", "-4", "-n", "1", "-c", f"{core.disks}/bind/named.conf", log=log
+    )
+    # Its own word: a port that is open may still answer SERVFAIL.
+    wait_until(lambda: "all zones loaded" in log.read_text(errors="replace"), "BIND", log=log)
