@@ -16,6 +16,16 @@ class HostState(StrEnum):
     INCOMPATIBLE = "incompatible"
 
 
+RULES = {
+    HostState.FRESH: "The newest poll was complete, and is at most two poll intervals and 15 s old.",
+    HostState.LATE: "The newest complete poll is older than that, or the newest one was incomplete.",
+    HostState.UNREACHABLE: "No SSH connection, or none that answered before its deadline.",
+    HostState.KEY_CHANGED: "It offered another host key than the accepted one; nothing was sent to it.",
+    HostState.REFUSED: "It would not let the console in, or relayctl refused the request.",
+    HostState.INCOMPATIBLE: "What answered is no relayctl that this console understands.",
+    HostState.NEW: "Not polled yet.",
+}
+
 _FAILURES = {
     state.value: state
     for state in (HostState.UNREACHABLE, HostState.KEY_CHANGED, HostState.REFUSED, HostState.INCOMPATIBLE)

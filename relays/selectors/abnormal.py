@@ -1,0 +1,143 @@
+"""What is abnormal now: one line each, worst first, with its figures and the page that deals with it."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+
+from relays.domain.freshness import HostState
+from relays.domain.health import State
+from relays.domain.words import plural, span, visible
+from relays.models import InstanceState
+from relays.selectors.figures import Clock, Moment, clock, moment
+from relays.selectors.hosts import HostStatus
+from relays.selectors.readings import Reading, instance_urls
+from relays.selectors.states import RANK, REMOVED, TONES, words
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormal:
+    """One line: what, since when, the figures and the words, and where to deal with it."""
+
+    id: str
+    subject: str
+    where: str
+    url: str
+    state: str
+    tone: str
+    since: Clock | None
+    figures: str
+    quote: str
+    moment: Moment | None
+    action: str
+    action_url: str
+
+
+def troubled(
+    everything: Iterable[Reading], hosts: dict[int, HostStatus]
+) -> tuple[list[HostStatus], list[Reading]]:
+    """Return the hosts that give no fresh figures, and the instances that are not ok."""
+    instances = [
+        reading
+        for reading in everything
+        # Its host's own line says why nothing is known.
+        if reading.state in RANK and (reading.state != State.UNKNOWN or hosts[reading.host_id].fresh)
+    ]
+    return [host for host in hosts.values() if host.state in RANK], instances
+
+
+def abnormal_lines(
+    everything: list[Reading], hosts: dict[int, HostStatus], now: datetime, limit: int | None
+) -> tuple[list[Abnormal], int]:
+    """Return the worst lines, at most `limit` of them, and how many there are beyond."""
+    sick_hosts, sick = troubled(everything, hosts)
+    ranked: list[tuple[int, str, HostStatus | Reading]] = [
+        *((RANK[host.state], host.name, host) for host in sick_hosts),
+        *((RANK[reading.state], reading.name, reading) for reading in sick),
+    ]
+    ranked.sort(key=lambda item: item[:2])
+    shown = [thing for _, _, thing in ranked[:limit]]
+    details = _details([thing.id for thing in shown if isinstance(thing, Reading)])
+    by_host: dict[int, list[Reading]] = defaultdict(list)
+    for reading in everything:
+        by_host[reading.host_id].append(reading)
+    lines = [
+        _host_line(thing, by_host[thing.id], now)
+        if isinstance(thing, HostStatus)
+        else _instance_line(thing, hosts[thing.host_id], details.get(thing.id), now)
+        for thing in shown
+    ]
+    return lines, len(ranked) - len(shown)
+
+
+def _details(instance_ids: list[int]) -> dict[int, InstanceState]:
+    rows = InstanceState.objects.filter(pk__in=instance_ids).only(
+        "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
+    )
+    return {row.pk: row for row in rows}
+
+
+def _host_line(host: HostStatus, instances: list[Reading], now: datetime) -> Abnormal:
+    compare = host.state == HostState.KEY_CHANGED
+    url = reverse("relays:host", args=[host.name])
+    return Abnormal(
+        id=f"host-{host.id}",
+        subject=host.name,
+        where="host",
+        url=url,
+        state=words(host.state),
+        tone=TONES[host.state],
+        since=clock(host.last_success_at if host.state == HostState.LATE else host.since, now),
+        figures=_last_seen(instances),
+        quote=visible(host.error),
+        moment=moment(host.last_success_at, now, stale=True),
+        action="Compare keys" if compare else "Doctor",
+        action_url=reverse("relays:host-key", args=[host.name]) if compare else f"{url}#doctor",
+    )
+
+
+def _last_seen(instances: list[Reading]) -> str:
+    if not instances:
+        return "no instance known yet"
+    deferred = sum(reading.deferred or 0 for reading in instances)
+    return f"{plural(len(instances), 'instance')}, {deferred:,} deferred when last seen"
+
+
+def _instance_line(
+    reading: Reading, host: HostStatus, detail: InstanceState | None, now: datetime
+) -> Abnormal:
+    current = host.fresh or reading.state == REMOVED
+    url = instance_urls().format(reading.id)
+    return Abnormal(
+        id=f"instance-{reading.id}",
+        subject=visible(reading.name),
+        where=host.name,
+        url=url,
+        state=reading.state if current else f"was {reading.state}",
+        tone=TONES[reading.state] if current else "idle",
+        since=clock(reading.removed_at or (detail.state_since if detail else None), now),
+        figures=_figures(reading),
+        quote=_quote(reading.state, detail) if detail else "",
+        moment=moment(reading.sampled_at, now, stale=not host.fresh),
+        action="Instance" if reading.state == REMOVED else "Queue",
+        action_url=url,
+    )
+
+
+def _figures(reading: Reading) -> str:
+    if reading.deferred is None:
+        return "its queue was never read"
+    oldest = "" if reading.oldest_s is None else f", oldest {span(reading.oldest_s)}"
+    seen = " when last seen" if reading.state in (State.STOPPED, State.UNKNOWN, REMOVED) else ""
+    return f"{reading.deferred:,} deferred{oldest}{seen}"
+
+
+def _quote(state: str, detail: InstanceState) -> str:
+    """Return the words that explain a state: the commonest reply, or why the queue could not be read."""
+    if state in (State.STOPPED, State.UNKNOWN):
+        return visible(detail.condition_detail) or words(detail.condition)
+    if not detail.top_reply:
+        return ""
+    return f"{detail.top_reply_count:,} \N{MULTIPLICATION SIGN} {visible(detail.top_reply)}"

@@ -1,0 +1,26 @@
+"""Addresses of the pages over hosts, instances and providers."""
+
+from django.urls import path
+
+from relays.views import hosts, instances, providers
+
+app_name = "relays"
+urlpatterns = [
+    path("hosts/", hosts.host_list, name="host-list"),
+    path("add-host/", hosts.host_add, name="host-add"),
+    path("hosts/<slug:name>/", hosts.host_detail, name="host"),
+    path("hosts/<slug:name>/doctor/", hosts.host_doctor, name="host-doctor"),
+    path("hosts/<slug:name>/poll/", hosts.host_poll, name="host-poll"),
+    path("hosts/<slug:name>/key/", hosts.host_key, name="host-key"),
+    path("hosts/<slug:name>/change/", hosts.host_change, name="host-change"),
+    path("hosts/<slug:name>/switch/", hosts.host_switch, name="host-switch"),
+    path("hosts/<slug:name>/remove/", hosts.host_remove, name="host-remove"),
+    path("instances/<int:pk>/", instances.instance_detail, name="instance"),
+    path("instances/<int:pk>/match/", instances.instance_match, name="instance-match"),
+    path("instances/<int:pk>/counts.json", instances.counts_chart, name="instance-counts"),
+    path("instances/<int:pk>/ages.json", instances.ages_chart, name="instance-ages"),
+    path("providers/", providers.provider_list, name="provider-list"),
+    path("add-provider/", providers.provider_add, name="provider-add"),
+    path("providers/<slug:slug>/", providers.provider_detail, name="provider"),
+    path("providers/<slug:slug>/change/", providers.provider_change, name="provider-change"),
+]

@@ -1,0 +1,86 @@
+// Draws each [data-chart] from the figure its address answers, in the page's colours.
+(function () {
+  "use strict";
+
+  var config = { displayModeBar: false, responsive: true, doubleClick: "reset" };
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function inPageColours(layout) {
+    var text = getComputedStyle(document.body).color;
+    var line = colour("--grid");
+    var themed = Object.assign({}, layout, {
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
+      hoverlabel: { bgcolor: colour("--hover"), bordercolor: line, font: { color: text } },
+    });
+    ["xaxis", "yaxis"].forEach(function (axis) {
+      themed[axis] = Object.assign({}, layout[axis], { gridcolor: line, zerolinecolor: line, linecolor: line });
+    });
+    return themed;
+  }
+
+  function say(element, text) {
+    window.Plotly.purge(element);
+    var note = document.createElement("p");
+    note.className = "empty-note";
+    note.textContent = text;
+    element.replaceChildren(note);
+  }
+
+  function draw(element) {
+    var figure = element.fleetFigure;
+    if (!figure) return;
+    var empty = figure.data.every(function (trace) {
+      return !(trace.x && trace.x.length) || (trace.z && !trace.z.length);
+    });
+    if (empty) return say(element, "Nothing was recorded in this range.");
+    if (!element.classList.contains("js-plotly-plot")) element.replaceChildren();
+    window.Plotly.react(element, figure.data, inPageColours(figure.layout), config);
+  }
+
+  function load(element) {
+    var address = element.dataset.chart;
+    if (element.dataset.chosen) address += "?range=" + encodeURIComponent(element.dataset.chosen);
+    fetch(address, { headers: { Accept: "application/json" }, redirect: "error" })
+      .then(function (response) {
+        if (!response.ok) throw new Error("status " + response.status);
+        return response.json();
+      })
+      .then(function (figure) {
+        element.fleetFigure = figure;
+        draw(element);
+      })
+      .catch(function (error) {
+        say(element, "The chart could not be loaded (" + error.message + "): load the page again.");
+      });
+  }
+
+  function charts() {
+    return document.querySelectorAll("[data-chart]");
+  }
+
+  document.querySelectorAll("[data-range]").forEach(function (button) {
+    button.addEventListener("click", function () {
+      document.querySelectorAll("[data-range]").forEach(function (other) {
+        other.setAttribute("aria-pressed", String(other === button));
+      });
+      var chart = document.getElementById("counts-chart");
+      chart.dataset.chosen = button.dataset.range;
+      load(chart);
+    });
+  });
+  document.addEventListener("fleet:theme", function () {
+    charts().forEach(draw);
+  });
+  document.addEventListener("visibilitychange", function () {
+    if (!document.hidden) charts().forEach(load);
+  });
+  window.setInterval(function () {
+    if (!document.hidden) charts().forEach(load);
+  }, 60000);
+  charts().forEach(load);
+})();

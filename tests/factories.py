@@ -1,0 +1,249 @@
+"""Rows for tests: a fleet as a poll would leave it."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from relays.models import (
+    Address,
+    Host,
+    Instance,
+    InstanceState,
+    Provider,
+    ProviderHour,
+    QueueSnapshot,
+    Sample,
+    SampleHour,
+)
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0aA"
+THROTTLE = "host mx.hotmail.com[198.51.100.25] said: 421 4.7.0 Try again later (in reply to RCPT TO command)"
+
+
+def provider_make(slug: str, **fields: Any) -> Provider:
+    """Return a provider, made on first use."""
+    return Provider.objects.get_or_create(slug=slug, defaults={"name": slug.title(), **fields})[0]
+
+
+def host_make(name: str = "rustin", *, age_s: float = 12, **fields: Any) -> Host:
+    """Return a host whose newest poll was complete `age_s` ago."""
+    at = timezone.now() - timedelta(seconds=age_s)
+    defaults: dict[str, Any] = {
+        "ssh_address": f"{name}.example",
+        "host_key": HOST_KEY,
+        "last_attempt_at": at,
+        "last_success_at": at,
+        "last_outcome": "complete",
+        "outcome_since": at - timedelta(days=2),
+        "last_duration_ms": 48,
+        "relayctl_version": "0.1.0",
+        "postfix_version": "3.7.11",
+        "clock_skew_s": 0.2,
+        "inventory_at": at,
+        "facts": {
+            "load": [0.12, 0.2, 0.31],
+            "cpus": 2,
+            "spools": [
+                {
+                    "path": "/var/spool",
+                    "size_bytes": 40 << 30,
+                    "free_bytes": 31 << 30,
+                    "inodes": 2_600_000,
+                    "inodes_free": 2_400_000,
+                }
+            ],
+        },
+    }
+    return Host.objects.create(name=name, **(defaults | fields))
+
+
+def instance_make(
+    host: Host,
+    name: str,
+    deferred: int | None = 0,
+    oldest_s: int | None = None,
+    state: str = "ok",
+    *,
+    ip: str = "",
+    provider: str | None = "",
+    age_s: float = 12,
+    removed_at: datetime | None = None,
+    **fields: Any,
+) -> Instance:
+    """Return an instance with its newest figures; its provider is told by its name unless given."""
+    now = timezone.now()
+    slug = name.rsplit("-", 1)[0] if provider == "" else provider
+    instance = Instance.objects.create(
+        host=host,
+        name=name,
+        config_dir=f"/etc/postfix-{name}",
+        provider=provider_make(slug) if slug else None,
+        myhostname=f"{name}.{host.name}.example",
+        helo_name=f"{name}.{host.name}.example",
+        syslog_name=f"postfix-{name}",
+        queue_directory=f"/var/spool/postfix-{name}",
+        first_seen_at=now - timedelta(days=30),
+        removed_at=removed_at,
+        inventory=inventory_row(host, name, ip),
+    )
+    if ip:
+        Address.objects.create(instance=instance, ip=ip)
+    at = now - timedelta(seconds=age_s)
+    known = deferred is not None
+    counts: dict[str, Any] = {
+        "incoming": 0 if known else None,
+        "active": 3 if known else None,
+        "deferred": deferred,
+        "hold": 0 if known else None,
+        "oldest_s": oldest_s,
+        "size_bytes": 1350 * (deferred or 0),
+        "sampled_at": at if known else None,
+        "asked_at": at,
+        "state": state,
+        "state_since": now - timedelta(minutes=40),
+    }
+    InstanceState.objects.create(instance=instance, **(counts | fields))
+    return instance
+
+
+def inventory_row(host: Host, name: str, ip: str) -> dict[str, Any]:
+    """Return an inventory row as docs/relayctl.md shows it."""
+    return {
+        "kind": "instance",
+        "name": name,
+        "config_dir": f"/etc/postfix-{name}",
+        "running": True,
+        "multi_instance_name": f"postfix-{name}",
+        "multi_instance_enable": True,
+        "myhostname": f"{name}.{host.name}.example",
+        "helo_name": f"{name}.{host.name}.example",
+        "bind_addresses": [ip] if ip else [],
+        "inet_interfaces": [ip] if ip else ["all"],
+        "syslog_name": f"postfix-{name}",
+        "log": {"kind": "file", "path": f"/var/log/postfix-{name}.log"},
+        "queue_directory": f"/var/spool/postfix-{name}",
+        "long_queue_ids": True,
+        "transport_maps": "",
+        "relayhost": "",
+        "limits": {"maximal_queue_lifetime": "5d", "qmgr_message_active_limit": "20000"},
+        "conditions": [],
+    }
+
+
+def snapshot_make(
+    instance: Instance, domains: list[tuple[str, list[int]]], replies: list[tuple[str, int]]
+) -> QueueSnapshot:
+    """Return an instance's queue by domain and age (10 counts a domain), and its replies."""
+    rows = [[domain, sum(counts), counts] for domain, counts in domains]
+    sampled = sum(number for _, number in replies)
+    body = {
+        "domains": {
+            "total": sum(sum(counts) for _, counts in domains),
+            "distinct": len(rows),
+            "rows": rows,
+            "other": [0, [0] * 10],
+        },
+        "replies": {
+            "total": sampled,
+            "rows": [list(pair) for pair in replies],
+            "other": 0,
+            "sampled": sampled,
+        },
+    }
+    return QueueSnapshot.objects.create(
+        instance=instance, at=timezone.now() - timedelta(seconds=12), body=json.dumps(body)
+    )
+
+
+def samples_make(instance: Instance, hours: int = 24) -> None:
+    """Make 5-minute samples of the last hours, a queue that grows and is drained, and their roll-ups."""
+    now = int(timezone.now().timestamp())
+    first = (now - hours * 3600) // 300 * 300
+    figures = [(ts, 40 + (ts // 300 * 7) % 400) for ts in range(first, now, 300)]
+    Sample.objects.bulk_create(
+        Sample(
+            instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, deferred_max=d, oldest_s=d * 5
+        )
+        for ts, d in figures
+    )
+    SampleHour.objects.bulk_create(
+        SampleHour(
+            instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, deferred_max=d, oldest_s=d * 5
+        )
+        for ts, d in figures
+        if ts % 3600 == 0
+    )
+
+
+def trend_make(provider: Provider, counts: list[int]) -> None:
+    """Make a provider's newest hours, the last of them now."""
+    now = int(timezone.now().timestamp()) // 3600 * 3600
+    ProviderHour.objects.bulk_create(
+        ProviderHour(provider=provider, ts=now - 3600 * back, active=1, deferred=number, deferred_max=number)
+        for back, number in enumerate(reversed(counts))
+    )
+
+
+def fleet_make() -> dict[str, Instance]:
+    """Make the fleet most pages are tested with: three hosts, nine instances, some in trouble."""
+    rustin = host_make("rustin")
+    cleveland = host_make("cleveland", age_s=31)
+    ohara = host_make(
+        "ohara",
+        age_s=840,
+        last_outcome="unreachable",
+        last_error="ohara.example port 22: no answer within 10 s",
+        outcome_since=timezone.now() - timedelta(minutes=13),
+    )
+    made = [
+        instance_make(
+            rustin,
+            "msn-a",
+            412,
+            2280,
+            "throttled",
+            ip="198.51.100.11",
+            top_reply=THROTTLE,
+            top_reply_count=398,
+        ),
+        instance_make(rustin, "msn-b", 3, 130, ip="198.51.100.12"),
+        instance_make(rustin, "aol-a", 7, 540, ip="198.51.100.13"),
+        instance_make(rustin, "therest-a", 5311, 172_800, "deferring", ip="198.51.100.14", hold=12),
+        instance_make(cleveland, "msn-c", 0, ip="198.51.100.21", age_s=31),
+        instance_make(cleveland, "gmail-a", 28, 660, ip="198.51.100.22", age_s=31),
+        instance_make(
+            cleveland,
+            "yahoo-a",
+            1904,
+            18_000,
+            "blocked",
+            ip="198.51.100.23",
+            age_s=31,
+            top_reply=(
+                "host mta5.yahoo.example[203.0.113.5] refused to talk to me: "
+                "553 5.7.1 [BL21] Connections will not be accepted from this address"
+            ),
+            top_reply_count=1904,
+        ),
+        instance_make(
+            cleveland,
+            "therest-b",
+            93,
+            840,
+            "stopped",
+            ip="198.51.100.24",
+            age_s=31,
+            condition="stopped",
+            condition_detail="the Postfix mail system is not running",
+        ),
+        instance_make(ohara, "default", 14, 600, provider=None, ip="198.51.100.31", age_s=840),
+    ]
+    for slug, counts in {
+        "msn": list(range(24)),
+        "yahoo": [5] * 12 + [1904] * 12,
+        "gmail": [20, 30] * 12,
+    }.items():
+        trend_make(provider_make(slug), counts)
+    return {instance.name: instance for instance in made}

@@ -1,0 +1,264 @@
+"""The home page."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from relays.models import Host, InstanceState
+from relays.selectors import overview
+from relays.selectors.overview import CELLS_SHOWN, matrix, trend_of
+from tests.factories import THROTTLE, fleet_make, host_make, instance_make, provider_make, trend_make
+
+HTMX = {"HX-Request": "true"}
+pytestmark = pytest.mark.django_db
+
+
+def test_it_shows_every_instance_with_its_figures_and_their_age(viewer: Client) -> None:
+    fleet_make()
+    page = viewer.get("/").content.decode()
+    for name in (
+        "msn-a",
+        "msn-b",
+        "msn-c",
+        "gmail-a",
+        "yahoo-a",
+        "aol-a",
+        "therest-a",
+        "therest-b",
+        "default",
+    ):
+        assert page.count(f">{name}<") >= 1, name
+    assert "5,311" in page
+    assert "198.51.100.11" in page
+    assert "12 s ago" in page
+
+
+def test_an_empty_fleet_gets_the_steps_to_its_first_host(operator: Client) -> None:
+    page = operator.get("/").content.decode()
+    assert "Add your first host" in page
+    assert "sha256sum -c" in page
+    assert "install --read-key 'ssh-ed25519 " in page
+
+
+def test_a_fleet_without_a_poll_yet_says_so_and_shows_no_zero(viewer: Client) -> None:
+    host_make(last_outcome="", last_success_at=None, last_attempt_at=None)
+    page = viewer.get("/").content.decode()
+    assert "no figures yet" in page
+    assert "No instance is known yet" in page
+
+
+def test_it_rejects_post(viewer: Client) -> None:
+    assert viewer.post("/").status_code == 405
+
+
+def test_anonymous_is_sent_to_log_in(client: Client) -> None:
+    assert client.get("/")["Location"] == "/login/?next=/"
+
+
+def test_a_poll_gets_204_while_nothing_changed(viewer: Client) -> None:
+    fleet_make()
+    now = timezone.now()
+    tag = overview.version_tag(now)
+    if overview.version_tag(timezone.now() + timedelta(seconds=2)) != tag:  # the minute is about to end
+        tag = overview.version_tag(timezone.now() + timedelta(seconds=2))
+    answers = [viewer.get("/", {"tag": overview.version_tag(timezone.now())}, headers=HTMX) for _ in range(2)]
+    assert 204 in {answer.status_code for answer in answers}
+
+
+def test_a_poll_gets_the_fragment_alone_once_something_changed(viewer: Client) -> None:
+    fleet_make()
+    tag = overview.version_tag(timezone.now())
+    Host.objects.filter(name="rustin").update(last_attempt_at=timezone.now())
+    answer = viewer.get("/", {"tag": tag}, headers=HTMX)
+    assert answer.status_code == 200
+    assert answer.content.decode().lstrip().startswith('<div id="fleet"')
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_the_tag_changes_with_whatever_the_page_shows() -> None:
+    now = timezone.now()
+    fleet_make()
+    seen = {overview.version_tag(now)}
+    InstanceState.objects.filter(instance__name="msn-a").update(asked_at=now)
+    seen.add(overview.version_tag(now))
+    Host.objects.filter(name="rustin").update(enabled=False)
+    seen.add(overview.version_tag(now))
+    Host.objects.get(name="ohara").delete()
+    seen.add(overview.version_tag(now))
+    seen.add(overview.version_tag(now + timedelta(minutes=1)))
+    assert len(seen) == 5
+
+
+def test_the_tag_costs_one_query() -> None:
+    fleet_make()
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        overview.version_tag(timezone.now())
+    assert len(queries) == 1
+
+
+def test_the_number_of_queries_does_not_grow_with_the_fleet(viewer: Client) -> None:
+    fleet_make()
+    with CaptureQueriesContext(connection) as small:
+        viewer.get("/")
+    for h in range(10):
+        host = host_make(f"host-{h}")
+        for i in range(6):
+            instance_make(
+                host, f"msn-{h}{i}", 50, 60, "throttled" if i == 0 else "ok", ip=f"192.0.2.{h * 6 + i}"
+            )
+    with CaptureQueriesContext(connection) as large:
+        viewer.get("/")
+    assert len(large) == len(small) <= 10
+
+
+def test_abnormal_now_is_worst_first_with_what_since_when_and_the_words() -> None:
+    fleet_make()
+    lines = matrix(timezone.now()).abnormal
+    assert [(line.subject, line.state) for line in lines] == [
+        ("yahoo-a", "blocked"),
+        ("therest-b", "stopped"),
+        ("ohara", "unreachable"),
+        ("msn-a", "throttled"),
+        ("therest-a", "deferring"),
+    ]
+    throttled = lines[3]
+    assert throttled.figures == "412 deferred, oldest 38 min"
+    assert throttled.quote == f"398 × {THROTTLE}"
+    assert throttled.since is not None
+    assert lines[1].quote == "the Postfix mail system is not running"
+    assert lines[2].figures == "1 instance, 14 deferred when last seen"
+    assert lines[2].action_url == "/hosts/ohara/#doctor"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "action"),
+    [
+        ("key_changed", "key changed", "/hosts/rustin/key/"),
+        ("refused", "refused", "/hosts/rustin/#doctor"),
+        ("incompatible", "incompatible", "/hosts/rustin/#doctor"),
+        ("incomplete", "late", "/hosts/rustin/#doctor"),
+    ],
+)
+def test_a_host_in_trouble_is_abnormal_under_its_own_name(outcome: str, state: str, action: str) -> None:
+    host_make(last_outcome=outcome, last_error="what went wrong")
+    (line,) = matrix(timezone.now()).abnormal
+    assert (line.state, line.quote, line.action_url) == (state, "what went wrong", action)
+
+
+def test_a_host_whose_polls_stopped_turns_late_by_itself() -> None:
+    instance_make(host_make(age_s=136), "msn-a", 5, 60)
+    (line,) = matrix(timezone.now()).abnormal
+    assert (line.subject, line.state) == ("rustin", "late")
+
+
+def test_an_instance_of_a_host_that_does_not_answer_shows_what_was(viewer: Client) -> None:
+    host = host_make(last_outcome="unreachable")
+    instance_make(host, "msn-a", 412, 60, "throttled")
+    fleet = matrix(timezone.now())
+    (cell,) = fleet.rows[0].cells
+    assert (cell.state, cell.tone, cell.host_trouble) == ("was throttled", "idle", "rustin unreachable")
+    assert [line.state for line in fleet.abnormal] == ["unreachable", "was throttled"]
+
+
+def test_a_count_that_is_not_known_is_a_question_mark_never_zero() -> None:
+    host = host_make()
+    instance_make(host, "msn-a", None, state="unknown", condition="timed_out")
+    instance_make(host, "msn-b", 5, 60)
+    instance_make(host, "aol-a", None, state="unknown")
+    aol, msn = sorted(matrix(timezone.now()).rows, key=lambda row: row.slug)
+    assert (aol.deferred, aol.active) == ("?", "?")
+    assert (msn.deferred, msn.unknown) == ("5", "and 1 instance unknown")
+    assert msn.cells[0].deferred == "?"
+
+
+def test_an_instance_removed_within_a_day_is_told_and_not_counted() -> None:
+    host = host_make()
+    now = timezone.now()
+    instance_make(host, "msn-a", 7, 60, removed_at=now - timedelta(hours=2))
+    instance_make(host, "msn-b", 9, 60, removed_at=now - timedelta(days=2))
+    fleet = matrix(now)
+    assert [(line.subject, line.state) for line in fleet.abnormal] == [("msn-a", "removed")]
+    assert fleet.rows == []
+
+
+def test_an_instance_without_a_provider_has_a_row_of_its_own(viewer: Client) -> None:
+    instance = instance_make(host_make(), "default", 1, 60, provider=None)
+    page = viewer.get("/").content.decode()
+    assert "no provider yet" in page
+    assert f"/instances/{instance.pk}/" in page
+
+
+def test_what_is_normal_folds_and_what_is_not_comes_first() -> None:
+    host = host_make()
+    for i in range(30):
+        instance_make(host, f"msn-{i:02}", 10, 60 + i)
+    instance_make(host, "msn-zz", 400, 3600, "throttled")
+    (row,) = matrix(timezone.now()).rows
+    assert len(row.cells) == CELLS_SHOWN
+    assert row.cells[0].name == "msn-zz"
+    assert row.folded is not None
+    assert (row.folded.number, row.folded.deferred) == ("23 more ok", "230")
+    assert row.deferred == "700"
+
+
+def test_a_folded_row_opens_by_its_link_and_stays_open_in_polls(viewer: Client) -> None:
+    host = host_make()
+    for i in range(30):
+        instance_make(host, f"msn-{i:02}", 10, 60)
+    assert 'href="/?open=msn#row-msn"' in viewer.get("/").content.decode()
+    page = viewer.get("/?open=msn").content.decode()
+    assert page.count('class="cell"') == 30
+    assert 'hx-get="/?open=msn"' in page
+    assert "Fold what is normal" in page
+
+
+def test_a_day_on_which_everything_fails_stays_readable(viewer: Client) -> None:
+    host = host_make()
+    for i in range(60):
+        instance_make(host, f"msn-{i:02}", 100, 60, "blocked")
+    fleet = matrix(timezone.now())
+    assert (len(fleet.abnormal), fleet.abnormal_more) == (overview.ABNORMAL_SHOWN, 30)
+    assert fleet.rows[0].folded is not None
+    assert fleet.rows[0].folded.number == "36 more not ok"
+    assert viewer.get("/?abnormal=all").content.decode().count('id="abnormal-instance-') == 60
+
+
+def test_hostile_text_is_shown_and_inert(viewer: Client) -> None:
+    reply = "said: 554 <script>alert(1)</script>\u202egpj.exe \x1b[31m\"'><img src=x onerror=alert(2)>"
+    host = host_make("rustin")
+    instance_make(host, "msn-<b>a", 100, 60, "blocked", provider="msn", top_reply=reply, top_reply_count=100)
+    page = viewer.get("/").content.decode()
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "<b>a" not in page
+    assert "\\u202egpj.exe" in page
+    assert "\\u001b[31m" in page
+    assert "\u202e" not in page
+
+
+def test_no_page_has_what_the_content_security_policy_forbids(viewer: Client) -> None:
+    fleet_make()
+    page = viewer.get("/").content.decode()
+    assert " style=" not in page
+    assert " onclick=" not in page
+    assert "<style" not in page
+    assert "unsafe" not in viewer.get("/")["Content-Security-Policy"]
+
+
+def test_the_trend_has_a_gap_where_an_hour_is_missing() -> None:
+    assert trend_of({0: 10, 1: 5, 3: 10}).path == "M0 2.0h2L10 14.0M31 2.0h2"
+
+
+def test_a_providers_trend_covers_the_last_day() -> None:
+    instance_make(host_make(), "msn-a", 5, 60)
+    trend_make(provider_make("msn"), [*range(100, 124)])
+    (row,) = matrix(timezone.now()).rows
+    assert row.trend is not None
+    assert row.trend.label == "deferred by hour over a day: at most 123"
+    assert row.trend.path.count("L") == 23
