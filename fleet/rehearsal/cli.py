@@ -1,6 +1,7 @@
 """The command line: `python -m fleet.rehearsal COMMAND`, which `./run fleet COMMAND` calls."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fleet.rehearsal import requirements, rules, spec, status, story
@@ -47,7 +49,11 @@ def _fleet(chosen: argparse.Namespace) -> Fleet:
 def _up(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
     fleet = Fleet(chosen.name, state=chosen.state, logs=chosen.logs, say=_say)
-    fleet.up(rules=default_story(), rate_per_s=chosen.rate, burst=story.FIRST_BURST if chosen.rate else 0)
+    read_key = None if chosen.no_register else _registry().prepare(fleet)
+    burst = story.FIRST_BURST if chosen.rate else 0
+    fleet.up(rules=default_story(), rate_per_s=chosen.rate, burst=burst, read_key=read_key)
+    if not chosen.no_register:
+        _register(fleet)
     for host in fleet.hosts.values():
         names = ", ".join(instance.name for instance in host.instances)
         _say(f"  {host.name:<10} ssh {host.ssh_address}:{host.ssh_port}  {names}")
@@ -56,8 +62,25 @@ def _up(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _register(fleet: Fleet) -> None:
+    try:
+        _registry().register(fleet)
+    except BaseException:
+        fleet.down()
+        raise
+    _say("registered its hosts, keys pinned, in the console's database")
+
+
+def _registry() -> ModuleType:
+    """Return the module that knows Django, which only these commands pay for."""
+    return importlib.import_module("fleet.rehearsal.register")
+
+
 def _down(chosen: argparse.Namespace) -> int:
-    _fleet(chosen).down()
+    fleet = _fleet(chosen)
+    fleet.down()
+    if chosen.forget:
+        _say(f"removed {_registry().forget(fleet)} hosts from the console's database")
     _say(f"nothing of the rehearsal fleet '{chosen.name}' is left")
     return 0
 
@@ -125,9 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", parents=[common], help="bring a fleet up; one of this name goes first")
     up.add_argument("--logs", choices=LOGS, default=LOGS[0], help="who writes the mail logs (rsyslog)")
     up.add_argument("--rate", type=float, default=story.RATE_PER_S, help="messages a second; 0: none")
+    up.add_argument("--no-register", action="store_true", help="leave the console's database alone")
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", parents=[common], help="remove a fleet and all that it left")
+    down.add_argument(
+        "--forget", action="store_true", help="remove its hosts from the console's database too"
+    )
     down.set_defaults(run=_down)
 
     shown = commands.add_parser("status", parents=[common], help="hosts, queues, providers, name servers")

@@ -8,7 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fleet.rehearsal import bind, control, namespaces, network, powerdns, requirements, spec, story, zones
+from fleet.rehearsal import (
+    bind,
+    control,
+    namespaces,
+    network,
+    powerdns,
+    relayctl,
+    requirements,
+    spec,
+    story,
+    zones,
+)
 from fleet.rehearsal.core import Core
 from fleet.rehearsal.errors import NotUp, RehearsalError
 from fleet.rehearsal.host import Host
@@ -53,17 +64,30 @@ class Fleet:
         self._specs = hosts
         self._say = say
 
-    def up(self, *, rules: list[Rule] | None = None, rate_per_s: float = 0.0, burst: int = 0) -> None:
+    @property
+    def relay_names(self) -> list[str]:
+        """The names of the relay hosts, whether or not they are up."""
+        return [host.name for host in self._specs]
+
+    def up(
+        self,
+        *,
+        rules: list[Rule] | None = None,
+        rate_per_s: float = 0.0,
+        burst: int = 0,
+        read_key: str | None = None,
+    ) -> None:
         """Bring the fleet up; what is left of an earlier one of this name goes first.
 
         rules: how the providers answer from the start (all accept). rate_per_s: bulk mail from the origins.
+        read_key: public key that may read the hosts; without one the fleet makes a pair, state.read_key.
         Raises RehearsalError, or whatever else went wrong, and leaves nothing behind then.
         """
         requirements.check()
         with self.state.locked():
             self._remove_remains()
             try:
-                self._build(rules or [], rate_per_s)
+                self._build(rules or [], rate_per_s, read_key)
             except BaseException:
                 self._remove_remains()
                 self.state.remove()
@@ -123,16 +147,18 @@ class Fleet:
         """Switch the origins' bulk mail: `start`, `stop`, `rate` (per_s), `burst` (messages), `show`."""
         return control.ask(self.state.traffic_socket, {"do": verb, **arguments})
 
-    def _build(self, rules: list[Rule], rate_per_s: float) -> None:
+    def _build(self, rules: list[Rule], rate_per_s: float, read_key: str | None) -> None:
         self._say("starting the fleet's namespaces and network")
         core = self._start_core()
         self.access = zones.new_access()
         self._save(core)
         self._take(core)
         self._say(f"starting name servers, mail providers and {len(self._specs)} relay hosts")
+        key = read_key or self.state.new_read_key()
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             parts = [pool.submit(self._start_servers, core, self.access, rules, rate_per_s)]
-            parts += [pool.submit(host.create) for host in (*self.hosts.values(), *self.origins.values())]
+            parts += [pool.submit(_create, host, key) for host in self.hosts.values()]
+            parts += [pool.submit(host.create) for host in self.origins.values()]
             for part in parts:
                 part.result()
         if rate_per_s:
@@ -148,7 +174,7 @@ class Fleet:
             command=[*namespaces.UNSHARE, *shell, *namespaces.INIT],
             log=self.state.folder / "core.log",
         )
-        return Core(namespace, token, network.make_core(namespace), self.logs, self.state.folder)
+        return Core(namespace, token, network.make_core(namespace, token), self.logs, self.state.folder)
 
     def _start_servers(self, core: Core, access: Access, rules: list[Rule], rate_per_s: float) -> None:
         bind_zone, powerdns_zone = spec.ZONES
@@ -198,9 +224,18 @@ class Fleet:
         token = self.state.token()
         if token is not None:
             namespaces.destroy(token)
+            # The kernel takes a namespace's interfaces down a moment after its last process.
+            namespaces.wait_until(lambda: not network.is_joined(token), "the end of the fleet's interface")
         self.state.empty()
         self.hosts = {}
         self.origins = {}
+
+
+def _create(host: Host, read_key: str) -> None:
+    host.create()
+    program = relayctl.program()
+    if program is not None:
+        relayctl.install(host, program, read_key=read_key)
 
 
 def default_story(hosts: tuple[spec.HostSpec, ...] = spec.HOSTS) -> list[Rule]:

@@ -6,6 +6,7 @@ The machine sees one interface (`fleet-SLOT`) and one /24 behind it. Both ends g
 import ipaddress
 import json
 import subprocess
+from typing import Any
 
 from fleet.rehearsal import spec
 from fleet.rehearsal.errors import RehearsalError
@@ -19,7 +20,7 @@ def management_address(slot: int, octet: int) -> str:
     return f"{spec.MANAGEMENT_NET}.{slot}.{octet}"
 
 
-def make_core(core: Namespace) -> int:
+def make_core(core: Namespace, token: str) -> int:
     """Make the bridge and the providers' addresses, and join the core to the machine; return the slot.
 
     The kernel refuses an interface name that is taken, so two fleets that come up together get two slots.
@@ -34,13 +35,18 @@ def make_core(core: Namespace) -> int:
         "link set br0 up",
         inside=core,
     )
-    slot = _take_slot(core)
+    slot = _take_slot(core, token)
     _ip(
         *(f"address add {management_address(slot, zone.octet)}/24 dev br0" for zone in spec.ZONES),
         "link set machine master br0 up",
         inside=core,
     )
     return slot
+
+
+def is_joined(token: str) -> bool:
+    """Tell whether the machine still has the interface of the fleet that bears the token."""
+    return any(link.get("ifalias") == token for link in _show("link", "show"))
 
 
 def join_host(core: Namespace, host: Namespace, host_spec: spec.HostSpec, slot: int) -> None:
@@ -67,7 +73,7 @@ def change_route(host: Namespace, verb: str, route: str) -> None:
     _ip(f"route {verb} {route}", inside=host)
 
 
-def _take_slot(core: Namespace) -> int:
+def _take_slot(core: Namespace, token: str) -> int:
     taken = _machine_networks()
     for slot in _SLOTS:
         network = ipaddress.ip_network(f"{management_address(slot, 0)}/24")
@@ -80,21 +86,27 @@ def _take_slot(core: Namespace) -> int:
             if "File exists" in str(error):
                 continue
             raise
-        _ip(f"address add {management_address(slot, 1)}/24 dev {name}", f"link set {name} up")
+        _ip(
+            f"link set {name} alias {token}",
+            f"address add {management_address(slot, 1)}/24 dev {name}",
+            f"link set {name} up",
+        )
         return slot
     raise RehearsalError(f"every /24 of {spec.MANAGEMENT_NET}.0.0/16 is in use on this machine")
 
 
 def _machine_networks() -> list[ipaddress.IPv4Network]:
-    listed = subprocess.run(
-        ["/usr/sbin/ip", "-4", "-json", "route", "show", "table", "all"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    destinations = [route["dst"] for route in json.loads(listed.stdout or "[]")]
+    destinations = [route["dst"] for route in _show("-4", "route", "show", "table", "all")]
     return [ipaddress.IPv4Network(dst) for dst in destinations if dst[:1].isdigit() and dst != "0.0.0.0/0"]
+
+
+def _show(*arguments: str) -> list[dict[str, Any]]:
+    """Return what ip(8) lists of the machine's own network."""
+    listed = subprocess.run(  # noqa: S603
+        ["/usr/sbin/ip", "-json", *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    rows: list[dict[str, Any]] = json.loads(listed.stdout or "[]")
+    return rows
 
 
 def _ip(*lines: str, inside: Namespace | None = None) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,27 @@ class State:
     def read_key(self) -> Path:
         """Private half of the key pair that the fleet makes when it is given no public key."""
         return self.folder / "read_ed25519"
+
+    def new_read_key(self) -> str:
+        """Make a key pair and return its public half."""
+        subprocess.run(  # noqa: S603
+            [
+                "/usr/bin/ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "rehearsal",
+                "-f",
+                str(self.read_key),
+            ],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            timeout=20,
+        )
+        return self.read_key.with_suffix(".pub").read_text().strip()
 
     def token(self) -> str | None:
         """Return the random text that marks this fleet's processes; None when there is no fleet."""
