@@ -6,7 +6,7 @@ from relays.models.instance import Instance
 
 
 class InstanceState(models.Model):
-    """One row an instance: the last counts that were really read, and what the newest poll said.
+    """One row an instance, made with it: the last counts really read, and what the newest poll said.
 
     Counts are null until a first reading; a poll that could not read them leaves them with their old
     sampled_at, so that a page shows the last known figures with their true age.

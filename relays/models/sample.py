@@ -17,7 +17,6 @@ class _InstanceCounts(models.Model):
     active = models.PositiveIntegerField()
     deferred = models.PositiveIntegerField()
     hold = models.PositiveIntegerField()
-    deferred_max = models.PositiveIntegerField()
     oldest_s = models.PositiveIntegerField(null=True)
 
     class Meta:
@@ -25,7 +24,7 @@ class _InstanceCounts(models.Model):
 
 
 class Sample(_InstanceCounts):
-    """A 5-minute span: the newest counts in it, the most deferred, the greatest oldest age."""
+    """A 5-minute span, by the first reading in it: one insert in five polls, and never an update."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts")
 
@@ -37,6 +36,7 @@ class SampleHour(_InstanceCounts):
     """An hour: mean counts of its samples, the most deferred, the greatest oldest age."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts")
+    deferred_max = models.PositiveIntegerField()
 
     class Meta:
         indexes = [models.Index(fields=["ts"], name="sample_hour_ts")]
@@ -46,6 +46,7 @@ class SampleDay(_InstanceCounts):
     """A UTC day, made from its hours."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts")
+    deferred_max = models.PositiveIntegerField()
 
 
 class ProviderHour(models.Model):

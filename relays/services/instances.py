@@ -5,7 +5,7 @@ from datetime import datetime
 
 from relays.domain.providers import provider_of_instance
 from relays.domain.reading import InstanceFacts
-from relays.models import Address, Host, Instance, Provider
+from relays.models import Address, Host, Instance, InstanceState, Provider
 
 
 def instance_match(*, instance: Instance, provider: Provider | None) -> None:
@@ -47,6 +47,7 @@ def reconcile(*, host: Host, inventory: Iterable[InstanceFacts], at: datetime) -
         instance = known.get(config_dir) or Instance(host=host, config_dir=config_dir, first_seen_at=at)
         _take_facts(instance, facts, providers)
         instance.save()
+        InstanceState.objects.get_or_create(instance=instance)
         _take_addresses(instance, facts.ips)
 
 

@@ -69,21 +69,22 @@ def _prune_older(model: type[Model], before: int) -> int:
     return deleted
 
 
-_COUNTS = "incoming, active, deferred, hold, deferred_max, oldest_s"
+_COUNTS = "incoming, active, deferred, hold, oldest_s, deferred_max"
 _MEANS = """CAST(ROUND(AVG(incoming)) AS INTEGER), CAST(ROUND(AVG(active)) AS INTEGER),
-    CAST(ROUND(AVG(deferred)) AS INTEGER), CAST(ROUND(AVG(hold)) AS INTEGER),
-    MAX(deferred_max), MAX(oldest_s)"""
+    CAST(ROUND(AVG(deferred)) AS INTEGER), CAST(ROUND(AVG(hold)) AS INTEGER), MAX(oldest_s)"""
 _OVERWRITE = """incoming = excluded.incoming, active = excluded.active, deferred = excluded.deferred,
     hold = excluded.hold, deferred_max = excluded.deferred_max, oldest_s = excluded.oldest_s"""
 
 _HOUR = f"""
 INSERT INTO relays_samplehour (instance_id, ts, {_COUNTS})
-SELECT instance_id, %s, {_MEANS} FROM relays_sample WHERE ts >= %s AND ts < %s GROUP BY instance_id
+SELECT instance_id, %s, {_MEANS}, MAX(deferred)
+FROM relays_sample WHERE ts >= %s AND ts < %s GROUP BY instance_id
 ON CONFLICT (instance_id, ts) DO UPDATE SET {_OVERWRITE}"""
 
 _DAY = f"""
 INSERT INTO relays_sampleday (instance_id, ts, {_COUNTS})
-SELECT instance_id, %s, {_MEANS} FROM relays_samplehour WHERE ts >= %s AND ts < %s GROUP BY instance_id
+SELECT instance_id, %s, {_MEANS}, MAX(deferred_max)
+FROM relays_samplehour WHERE ts >= %s AND ts < %s GROUP BY instance_id
 ON CONFLICT (instance_id, ts) DO UPDATE SET {_OVERWRITE}"""
 
 _PROVIDER_HOUR = """

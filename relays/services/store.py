@@ -6,12 +6,19 @@ SQLite, and 9 times on PostgreSQL, for the 2,000 instances of a large fleet. `./
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
+
+from relays.models import InstanceState
 
 SAMPLE_SPAN_S = 300
+
+# In the order of the statement's columns, below.
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +60,50 @@ class Unread:
 def store_readings(readings: Sequence[Reading], unread: Sequence[Unread] = ()) -> None:
     """Store what one or many polls brought, each instance at most once in the call.
 
-    Replaying a call changes nothing, and an older reading never overwrites a newer one.
-    Raises django.db.IntegrityError when an instance is gone, with nothing stored.
+    Replaying a call changes nothing, and an older reading never overwrites a newer one. What is said of an
+    instance that is gone meanwhile is dropped.
     """
-    counts = [_counts_row(reading) for reading in readings]
-    conditions = [(u.instance_id, _stamp(u.at), u.state, u.condition, u.condition_detail) for u in unread]
-    snapshots = [(r.instance_id, _stamp(r.at), r.snapshot) for r in readings if r.snapshot is not None]
     with transaction.atomic():
-        # Samples first: they look at the state rows to tell what is new.
-        _run(_SAMPLE, _COUNTS, counts)
-        _run(_STATE, _COUNTS, counts)
-        _run(_CONDITION, _CONDITIONS, conditions)
-        _run(_SNAPSHOT, _SNAPSHOTS, snapshots)
+        # Samples first: the states still tell which readings are the first of their span.
+        _run(_SAMPLE, _SAMPLE_COLUMNS, _sample_rows(readings))
+        _run(_STATE, _STATE_COLUMNS, [_state_row(reading) for reading in readings])
+        _run(_CONDITION, _CONDITION_COLUMNS, [_condition_row(instance) for instance in unread])
+        _run(_SNAPSHOT, _SNAPSHOT_COLUMNS, [_snapshot_row(r) for r in readings if r.snapshot is not None])
 
 
-def _counts_row(reading: Reading) -> tuple[Any, ...]:
-    span = int(reading.at.timestamp()) // SAMPLE_SPAN_S * SAMPLE_SPAN_S
+def _sample_rows(readings: Sequence[Reading]) -> list[Row]:
+    spans = [int(reading.at.timestamp()) // SAMPLE_SPAN_S * SAMPLE_SPAN_S for reading in readings]
+    due = {span: _not_sampled_since(span, readings) for span in set(spans)}
+    return [
+        (
+            r.instance_id,
+            span,
+            r.incoming,
+            r.active,
+            r.deferred,
+            r.hold,
+            r.oldest_s,
+        )
+        for r, span in zip(readings, spans, strict=True)
+        if r.instance_id in due[span]
+    ]
+
+
+def _not_sampled_since(span: int, readings: Sequence[Reading]) -> set[int]:
+    """Return the instances without a reading in this span yet: few but in its first poll.
+
+    A range stands for the readings' ids, because a list of 2,000 parameters costs more than the writing.
+    """
+    ids = [reading.instance_id for reading in readings]
+    before = Q(sampled_at=None) | Q(sampled_at__lt=datetime.fromtimestamp(span, UTC))
+    states = InstanceState.objects.filter(before, pk__gte=min(ids), pk__lte=max(ids))
+    return set(states.values_list("pk", flat=True))
+
+
+def _state_row(reading: Reading) -> Row:
     return (
         reading.instance_id,
         _stamp(reading.at),
-        span,
         reading.incoming,
         reading.active,
         reading.deferred,
@@ -80,7 +111,7 @@ def _counts_row(reading: Reading) -> tuple[Any, ...]:
         reading.corrupt,
         reading.oldest_s,
         reading.size_bytes,
-        reading.state,
+        str(reading.state),
         reading.condition,
         reading.condition_detail,
         reading.top_reply,
@@ -88,100 +119,117 @@ def _counts_row(reading: Reading) -> tuple[Any, ...]:
     )
 
 
+def _condition_row(unread: Unread) -> Row:
+    return (
+        unread.instance_id,
+        _stamp(unread.at),
+        str(unread.state),
+        unread.condition,
+        unread.condition_detail,
+    )
+
+
+def _snapshot_row(reading: Reading) -> Row:
+    return (reading.instance_id, _stamp(reading.at), reading.snapshot)
+
+
+@lru_cache(maxsize=1024)
 def _stamp(at: datetime) -> Any:
+    """Return a time as this database's driver takes it; instances of a host often share one."""
     return connection.ops.adapt_datetimefield_value(at)
 
 
-def _run(statement: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) -> None:
-    """Run a statement that reads its rows from `given`, in the way that is fast on this database.
+def _run(statement: str, columns: dict[str, str], rows: list[Row]) -> None:
+    """Run a statement over rows in the way that is fast on this database; `columns` gives their types.
 
-    SQLite: the statement once a row, prepared once. PostgreSQL: once, with an array a column, because
+    `{name}` in the statement is a value of the row, `{source}` where the rows come from. On SQLite the
+    statement runs once a row, prepared once. On PostgreSQL it runs once, over an array a column, because
     a round trip a row costs more than the writing.
     """
     if not rows:
         return
-    names = ", ".join(columns)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
-            given = f"WITH given ({names}) AS (SELECT * FROM unnest({arrays}))"
-            cursor.execute(f"{given} {statement}", [list(column) for column in zip(*rows, strict=True)])
+            given = f"FROM unnest({arrays}) AS given ({', '.join(columns)})"
+            sql = statement.format(source=given, **{name: f"given.{name}" for name in columns})
+            values = zip(columns.values(), zip(*rows, strict=True), strict=True)
+            cursor.execute(sql, [_array(kind, column) for kind, column in values])
         else:
-            values = ", ".join(["%s"] * len(columns))
-            given = f"WITH given ({names}) AS (VALUES ({values}))"
-            cursor.executemany(f"{given} {statement}", rows)
+            # SQLite's own numbered parameters: a value may stand in a statement twice.
+            numbered = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
+            sql = statement.format(source="", **numbered)
+            cursor.executemany(sql, rows)
 
 
-_COUNTS = {
+def _array(kind: str, values: tuple[Any, ...]) -> str:
+    """Return PostgreSQL's text form of an array: the driver's own way took longer than the statement."""
+    if kind == "text":
+        return "{" + ",".join([_quoted(value) for value in values]) + "}"
+    return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_STATE_COLUMNS = {
     "instance_id": "bigint",
     "at": "timestamptz",
-    "ts": "bigint",
-    "incoming": "bigint",
-    "active": "bigint",
-    "deferred": "bigint",
-    "hold": "bigint",
-    "corrupt": "bigint",
-    "oldest_s": "bigint",
+    "incoming": "integer",
+    "active": "integer",
+    "deferred": "integer",
+    "hold": "integer",
+    "corrupt": "integer",
+    "oldest_s": "integer",
     "size_bytes": "bigint",
     "state": "text",
     "condition": "text",
     "condition_detail": "text",
     "top_reply": "text",
-    "top_reply_count": "bigint",
+    "top_reply_count": "integer",
 }
-_CONDITIONS = {
-    column: _COUNTS[column] for column in ("instance_id", "at", "state", "condition", "condition_detail")
+_CONDITION_COLUMNS = {
+    name: _STATE_COLUMNS[name] for name in ("instance_id", "at", "state", "condition", "condition_detail")
 }
-_SNAPSHOTS = {"instance_id": "bigint", "at": "timestamptz", "body": "text"}
+_SAMPLE_COLUMNS = {
+    "instance_id": "bigint",
+    "ts": "integer",
+    "incoming": "integer",
+    "active": "integer",
+    "deferred": "integer",
+    "hold": "integer",
+    "oldest_s": "integer",
+}
+_SNAPSHOT_COLUMNS = {"instance_id": "bigint", "at": "timestamptz", "body": "text"}
 
 _SAMPLE = """
-INSERT INTO relays_sample AS old
-    (instance_id, ts, incoming, active, deferred, hold, deferred_max, oldest_s)
-SELECT instance_id, ts, incoming, active, deferred, hold, deferred, oldest_s
-FROM given
-WHERE NOT EXISTS (
-    SELECT 1 FROM relays_instancestate AS state
-    WHERE state.instance_id = given.instance_id AND state.sampled_at >= given.at)
-ON CONFLICT (instance_id, ts) DO UPDATE SET
-    incoming = excluded.incoming, active = excluded.active,
-    deferred = excluded.deferred, hold = excluded.hold,
-    deferred_max = CASE WHEN excluded.deferred > old.deferred_max
-        THEN excluded.deferred ELSE old.deferred_max END,
-    oldest_s = CASE WHEN old.oldest_s IS NULL OR excluded.oldest_s > old.oldest_s
-        THEN excluded.oldest_s ELSE old.oldest_s END"""
+INSERT INTO relays_sample (instance_id, ts, incoming, active, deferred, hold, oldest_s)
+SELECT {instance_id}, {ts}, {incoming}, {active}, {deferred}, {hold}, {oldest_s} {source}
+WHERE true
+ON CONFLICT (instance_id, ts) DO NOTHING"""
 
-_STATE_SINCE = "CASE WHEN old.state = excluded.state THEN old.state_since ELSE excluded.state_since END"
+_STATE_SINCE = "CASE WHEN relays_instancestate.state = {state} THEN state_since ELSE {at} END"
+_IS_NEWER = "relays_instancestate.instance_id = {instance_id} AND (asked_at IS NULL OR asked_at < {at})"
 
-# `WHERE true` tells SQLite's parser that ON CONFLICT belongs to the INSERT, not to a join.
-_STATE = f"""
-INSERT INTO relays_instancestate AS old
-    (instance_id, sampled_at, asked_at, state_since, incoming, active, deferred, hold, corrupt, oldest_s,
-     size_bytes, state, condition, condition_detail, top_reply, top_reply_count)
-SELECT instance_id, at, at, at, incoming, active, deferred, hold, corrupt, oldest_s,
-       size_bytes, state, condition, condition_detail, top_reply, top_reply_count
-FROM given WHERE true
-ON CONFLICT (instance_id) DO UPDATE SET
-    sampled_at = excluded.sampled_at, asked_at = excluded.asked_at, state_since = {_STATE_SINCE},
-    incoming = excluded.incoming, active = excluded.active, deferred = excluded.deferred,
-    hold = excluded.hold, corrupt = excluded.corrupt, oldest_s = excluded.oldest_s,
-    size_bytes = excluded.size_bytes, state = excluded.state, condition = excluded.condition,
-    condition_detail = excluded.condition_detail, top_reply = excluded.top_reply,
-    top_reply_count = excluded.top_reply_count
-WHERE old.asked_at IS NULL OR old.asked_at < excluded.asked_at"""
-
-_CONDITION = f"""
-INSERT INTO relays_instancestate AS old
-    (instance_id, asked_at, state_since, state, condition, condition_detail, top_reply, top_reply_count)
-SELECT instance_id, at, at, state, condition, condition_detail, '', 0
-FROM given WHERE true
-ON CONFLICT (instance_id) DO UPDATE SET
-    asked_at = excluded.asked_at, state_since = {_STATE_SINCE},
-    state = excluded.state, condition = excluded.condition,
-    condition_detail = excluded.condition_detail
-WHERE old.asked_at IS NULL OR old.asked_at < excluded.asked_at"""
+_STATE = (
+    "UPDATE relays_instancestate SET sampled_at = {at}, asked_at = {at},"
+    f" state_since = {_STATE_SINCE},"
+    " incoming = {incoming}, active = {active}, deferred = {deferred}, hold = {hold}, corrupt = {corrupt},"
+    " oldest_s = {oldest_s}, size_bytes = {size_bytes},"
+    " state = {state}, condition = {condition}, condition_detail = {condition_detail},"
+    " top_reply = {top_reply}, top_reply_count = {top_reply_count}"
+    f" {{source}} WHERE {_IS_NEWER}"
+)
+_CONDITION = (
+    f"UPDATE relays_instancestate SET asked_at = {{at}}, state_since = {_STATE_SINCE},"
+    " state = {state}, condition = {condition}, condition_detail = {condition_detail}"
+    f" {{source}} WHERE {_IS_NEWER}"
+)
 
 _SNAPSHOT = """
 INSERT INTO relays_queuesnapshot AS old (instance_id, at, body)
-SELECT instance_id, at, body FROM given WHERE true
+SELECT {instance_id}, {at}, {body} {source}
+WHERE EXISTS (SELECT 1 FROM relays_instance WHERE relays_instance.id = {instance_id})
 ON CONFLICT (instance_id) DO UPDATE SET at = excluded.at, body = excluded.body
 WHERE old.at < excluded.at"""

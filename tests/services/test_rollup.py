@@ -27,7 +27,7 @@ def instances() -> list[Instance]:
     ]
 
 
-def sample(instance: Instance, at: datetime, deferred: int, deferred_max: int | None = None) -> None:
+def sample(instance: Instance, at: datetime, deferred: int) -> None:
     Sample.objects.create(
         instance=instance,
         ts=epoch(at),
@@ -35,20 +35,19 @@ def sample(instance: Instance, at: datetime, deferred: int, deferred_max: int | 
         active=1,
         deferred=deferred,
         hold=0,
-        deferred_max=deferred if deferred_max is None else deferred_max,
         oldest_s=deferred or None,
     )
 
 
 def test_an_hour_has_the_mean_and_the_worst_of_its_samples(instances: list[Instance]) -> None:
     for minute, deferred in ((0, 10), (5, 20), (55, 60)):
-        sample(instances[0], DAY + timedelta(minutes=minute), deferred, deferred_max=deferred + 5)
+        sample(instances[0], DAY + timedelta(minutes=minute), deferred)
     sample(instances[0], DAY + HOUR, 1000)
 
     assert roll_up(now=DAY + HOUR) == 2
 
     hour = SampleHour.objects.get(ts=epoch(DAY))
-    assert (hour.deferred, hour.deferred_max, hour.oldest_s, hour.active) == (30, 65, 60, 1)
+    assert (hour.deferred, hour.deferred_max, hour.oldest_s, hour.active) == (30, 60, 60, 1)
 
 
 def test_a_provider_hour_sums_its_instances(instances: list[Instance]) -> None:
