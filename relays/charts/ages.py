@@ -5,7 +5,7 @@ from math import log10
 from typing import Any
 
 # Weak to strong on white and on near-black alike.
-SCALE = [[0.0, "rgba(217,115,13,0.15)"], [0.5, "rgba(217,115,13,0.6)"], [1.0, "rgba(201,42,42,0.95)"]]
+SCALE = [[0.0, "rgba(217,115,13,0.12)"], [1.0, "rgba(217,90,13,0.75)"]]
 ROW_PX = 26
 LABEL_CHARS = 44
 
@@ -36,7 +36,7 @@ def ages_figure(domains: list[str], ages: list[str], counts: list[list[int]]) ->
         "layout": {
             "margin": {"l": 8, "r": 16, "t": 32, "b": 8},
             "height": 64 + ROW_PX * max(3, len(domains)),
-            "xaxis": {"side": "top", "type": "category", "fixedrange": True},
+            "xaxis": {"side": "top", "type": "category", "fixedrange": True, "showgrid": False},
             "yaxis": {
                 "autorange": "reversed",
                 "tickmode": "array",
@@ -44,6 +44,8 @@ def ages_figure(domains: list[str], ages: list[str], counts: list[list[int]]) ->
                 "ticktext": [_label(domain) for domain in domains],
                 "automargin": True,
                 "fixedrange": True,
+                "showgrid": False,
+                "zeroline": False,
             },
         },
     }

@@ -1,15 +1,14 @@
 """Figures and remote text as pages and the terminal show them."""
 
+from relays.domain.text import printable
+
+# Longer than any column it comes from, but for a snapshot's.
+_SHOWN_CHARS = 1_000
+
 
 def visible(text: str) -> str:
-    r"""Return text with every character that prints nothing, or turns its neighbours round, as \uXXXX.
-
-    Replies, names and errors come from strangers: a right-to-left override or an escape sequence must be
-    seen, not obeyed.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    """Return text from a relay or a form as it may be shown: whatever cannot be seen is spelled out."""
+    return printable(text, _SHOWN_CHARS)
 
 
 def span(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """What is abnormal now: one line each, worst first, with its figures and the page that deals with it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from relays.selectors.figures import Clock, Moment, clock, moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.readings import Reading, instance_urls
 from relays.selectors.states import RANK, REMOVED, TONES, words
+
+# Postfix, smtp_chat.c and smtp_connect.c: "host NAME[IP] said: WORDS (in reply to COMMAND command)".
+_INTRODUCED = re.compile(
+    r"(?: said| refused to talk to me): (?P<words>.+?)(?: \(in reply to [^)]*\))?\Z", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +146,10 @@ def _quote(state: str, detail: InstanceState) -> str:
         return visible(detail.condition_detail) or words(detail.condition)
     if not detail.top_reply:
         return ""
-    return f"{detail.top_reply_count:,} \N{MULTIPLICATION SIGN} {visible(detail.top_reply)}"
+    return f"{detail.top_reply_count:,} \N{MULTIPLICATION SIGN} {visible(_said(detail.top_reply))}"
+
+
+def _said(reply: str) -> str:
+    """Return the remote server's own words where Postfix introduces them: one line has no room for more."""
+    match = _INTRODUCED.search(reply)
+    return match["words"] if match else reply

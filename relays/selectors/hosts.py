@@ -79,7 +79,7 @@ def host_rows(now: datetime) -> list[HostRow]:
     hosts = Host.objects.annotate(
         instance_count=Count("instances", filter=present),
         deferred=Sum("instances__state__deferred", filter=present),
-    )
+    ).order_by("name")
     return [_host_row(host, status_of(host, now), now) for host in hosts]
 
 

@@ -24,7 +24,7 @@ from relays.selectors.readings import Reading, addresses_of, instance_urls, norm
 from relays.selectors.states import RANK, TONES, words
 
 # A provider's row shows this many instances; more of them fold into one line where nothing is wrong.
-CELLS_SHOWN = 8
+CELLS_SHOWN = 7
 # However bad the day, the page stays readable: what is beyond these is counted and linked.
 TROUBLED_SHOWN = 24
 ABNORMAL_SHOWN = 30

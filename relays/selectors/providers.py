@@ -25,7 +25,7 @@ def provider_rows() -> list[ProviderRow]:
         domain_count=Count("domains", distinct=True),
         suffix_count=Count("mx_suffixes", distinct=True),
         instance_count=Count("instances", distinct=True, filter=Q(instances__removed_at=None)),
-    )
+    ).order_by("position", "slug")
     return [
         ProviderRow(
             provider.slug,

@@ -39,6 +39,9 @@
     });
     if (empty) return say(element, "Nothing was recorded in this range.");
     if (!element.classList.contains("js-plotly-plot")) element.replaceChildren();
+    figure.data.forEach(function (trace) {
+      if (trace.type === "heatmap") trace.textfont = { color: getComputedStyle(document.body).color };
+    });
     window.Plotly.react(element, figure.data, inPageColours(figure.layout), config);
   }
 

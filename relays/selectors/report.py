@@ -1,0 +1,68 @@
+"""The fleet as plain values, for the command line and for programs."""
+
+from datetime import datetime
+from typing import Any
+
+from relays.domain.words import visible
+from relays.models import Provider
+from relays.selectors.hosts import HostStatus, host_statuses
+from relays.selectors.readings import Reading, addresses_of, readings
+
+
+def fleet_report(now: datetime) -> dict[str, Any]:
+    """Return hosts and present instances, in the matrix' order; docs/commands.md gives the keys.
+
+    What is not known is None.
+    """
+    hosts = host_statuses(now)
+    present = [reading for reading in readings(now) if reading.removed_at is None]
+    providers = dict(Provider.objects.values_list("id", "slug"))
+    order = {provider_id: place for place, provider_id in enumerate(providers)}
+    present.sort(key=lambda reading: order.get(reading.provider_id or 0, len(order)))
+    addresses = addresses_of([reading.id for reading in present])
+    return {
+        "at": _iso(now),
+        "hosts": [_host(host) for host in hosts.values()],
+        "instances": [
+            _instance(
+                reading,
+                hosts[reading.host_id].name,
+                providers.get(reading.provider_id or 0),
+                addresses.get(reading.id),
+            )
+            for reading in present
+        ],
+    }
+
+
+def _host(host: HostStatus) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "state": host.state,
+        "since": _iso(host.since),
+        "error": "" if host.fresh else visible(host.error),
+        "last_success_at": _iso(host.last_success_at),
+    }
+
+
+def _instance(reading: Reading, host: str, provider: str | None, address: str | None) -> dict[str, Any]:
+    return {
+        "host": host,
+        "name": visible(reading.name),
+        "provider": provider,
+        "address": address,
+        "queues": {
+            "incoming": reading.incoming,
+            "active": reading.active,
+            "deferred": reading.deferred,
+            "hold": reading.hold,
+            "corrupt": reading.corrupt,
+        },
+        "oldest_s": reading.oldest_s,
+        "state": reading.state,
+        "sampled_at": _iso(reading.sampled_at),
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")
