@@ -155,6 +155,10 @@ USE_TZ = True
 TIME_ZONE = env.str("FLEET_TIME_ZONE", default="UTC")
 USE_THOUSAND_SEPARATOR = True
 
+# --- Collecting ---------------------------------------------------------------------------------
+POLL_INTERVAL_S = env.int("FLEET_POLL_INTERVAL_S", default=60)
+READ_KEY_PATH = Path(env.str("FLEET_READ_KEY", default=str(DATA_DIR / "keys" / "read_ed25519")))
+
 # --- Celery -------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 if CELERY_BROKER_URL.startswith("filesystem:"):
@@ -184,21 +188,19 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "collect"
 CELERY_TIMEZONE = "UTC"
+# Often enough that no host waits long after it is due.
+_DISPATCH_EVERY_S = max(1, min(10, POLL_INTERVAL_S // 2))
 # A message of the schedule that waited longer than `expires` is dropped: an outage leaves no backlog.
 CELERY_BEAT_SCHEDULE = {
     "dispatch-due-polls": {
         "task": "relays.tasks.dispatch_due_polls",
-        "schedule": 10,
-        "options": {"expires": 10},
+        "schedule": _DISPATCH_EVERY_S,
+        "options": {"expires": 30},
     },
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "schedule")
-
-# --- Collecting ---------------------------------------------------------------------------------
-POLL_INTERVAL_S = env.int("FLEET_POLL_INTERVAL_S", default=60)
-READ_KEY_PATH = Path(env.str("FLEET_READ_KEY", default=str(DATA_DIR / "keys" / "read_ed25519")))
 
 # --- Logs ---------------------------------------------------------------------------------------
 LOG_FORMAT = env.str("FLEET_LOG_FORMAT", default="text")

@@ -1,15 +1,21 @@
 """What every test has: settings with a data folder of their own, and the fence around coverage."""
 
 import atexit
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 import django
 import pytest
+from coverage import Coverage
+from coverage.exceptions import NoDataError
 from django.conf import settings
 from django.test import override_settings
+
+from tests.servers import PostgreSQL, RabbitMQ, Redis
 
 # Before Django reads its settings: no test may touch the data of an installation in this checkout.
 _DATA_DIR = tempfile.mkdtemp(prefix="fleet-tests-")
@@ -17,10 +23,64 @@ atexit.register(shutil.rmtree, _DATA_DIR, ignore_errors=True)
 os.environ["FLEET_DATA"] = _DATA_DIR
 os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
 
+PURE_CODE = ("relays/domain", "relays/agent")
+PURE_CODE_COVERED_PERCENT = 95
+_COVERED = pytest.StashKey[dict[str, float]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let tests/processes/test_postgresql.py choose what to run again on another database."""
+    parser.addoption("--database-only", action="store_true", help="only tests that use the database")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --database-only, leave out what opens no database, and what brings a whole fleet up."""
+    if config.getoption("--database-only"):
+        chosen = [item for item in items if _uses_database(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    if any(item.get_closest_marker(marker) for marker in ("lab", "browser")):
+        return False
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
+        fixtures
+    )
+
 
 def pytest_configure() -> None:
     """Set Django up here, for pytest-django does so before this file is read where the settings are named."""
     django.setup()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Fail a run of the whole suite that leaves pure code uncovered, after pytest-cov has its figures."""
+    result = yield
+    coverage = session.config.pluginmanager.getplugin("_cov")
+    if coverage is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        figures = {folder: _covered_percent(coverage.cov_controller.cov, folder) for folder in PURE_CODE}
+        session.config.stash[_COVERED] = figures
+        session.testsfailed += sum(percent < PURE_CODE_COVERED_PERCENT for percent in figures.values())
+    return result
+
+
+def _covered_percent(coverage: Coverage, folder: str) -> float:
+    with suppress(NoDataError):
+        return coverage.report(include=[f"{folder}/*"], file=io.StringIO())
+    return 0.0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell how much of the pure code is covered; pytest's own summary line comes after this."""
+    for folder, percent in config.stash.get(_COVERED, {}).items():
+        short = percent < PURE_CODE_COVERED_PERCENT
+        verdict = f"FAILED: {PURE_CODE_COVERED_PERCENT} % is wanted" if short else "enough"
+        line = f"{folder}: {percent:.1f} % of lines and branches covered, {verdict}"
+        terminalreporter.write_line(line, red=short)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,3 +91,24 @@ def _pages_without_collectstatic() -> Iterator[None]:
     }
     with override_settings(STORAGES=storages):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """PostgreSQL 15; its database() makes an empty database."""
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """Redis, as a broker."""
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """RabbitMQ, as a broker."""
+    with RabbitMQ() as server:
+        yield server

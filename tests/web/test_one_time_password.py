@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from fleet import accounts
 
@@ -21,3 +22,16 @@ def test_no_administrator_is_created_beside_an_existing_user() -> None:
     User.objects.create_user("anna")
     assert accounts.create_first_admin() is None
     assert User.objects.count() == 1
+
+
+def test_a_session_with_the_one_time_password_reaches_only_the_page_that_changes_it(client: Client) -> None:
+    accounts.create_first_admin()
+    admin = User.objects.get()
+    client.force_login(admin)
+    assert client.get("/").headers["Location"] == "/password/"
+    assert client.get("/password/").status_code == 200
+
+    admin.set_password("a-better-one-of-my-own")
+    admin.save()
+    client.force_login(admin)
+    assert client.get("/").status_code == 200

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from fleet import accounts
 from fleet.supervisor import Program, Supervisor
+from relays.services.providers import load_shipped
 
 
 class Command(BaseCommand):
@@ -46,9 +47,10 @@ class Command(BaseCommand):
             sys.exit(130)
 
     def make_ready(self, *, verbosity: int) -> None:
-        """Bring the database to this version, and collect the static files."""
+        """Bring the database to this version, collect the static files, load the shipped providers."""
         call_command("migrate", interactive=False, verbosity=verbosity)
         call_command("collectstatic", interactive=False, verbosity=verbosity)
+        load_shipped()
 
     def welcome(self, listener: socket.socket) -> None:
         """Print where to go, and on the first start what to log in with: nothing shows it again."""
