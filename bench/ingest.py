@@ -8,13 +8,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from bench.figures import Figure, arguments, report
+from tests.servers import PostgreSQL
 
 INSTANCES = 2000
 ROUNDS = 5
 LIMIT = 1 / 5
+ENVIRONMENT = {"DJANGO_SETTINGS_MODULE": "fleet.settings"}
 
 
 def main() -> int:
@@ -26,9 +29,9 @@ def main() -> int:
     if options.measure:
         print(json.dumps(measure()))
         return 0
-    return report(
-        [figure for name, url in databases() for figure in figures(name, url)], as_json=options.json
-    )
+    with databases() as urls:
+        measured = [figure for name, url in urls.items() for figure in figures(name, url)]
+    return report(measured, as_json=options.json)
 
 
 def figures(name: str, url: str) -> Iterator[Figure]:
@@ -36,7 +39,7 @@ def figures(name: str, url: str) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
         output = subprocess.run(
             [sys.executable, "-m", "bench.ingest", "--measure"],
-            env=os.environ | {"DATABASE_URL": url or f"sqlite:///{data}/bench.sqlite3", "FLEET_DATA": data},
+            env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
             check=True,
             stdout=subprocess.PIPE,
         ).stdout
@@ -127,9 +130,11 @@ def writer(instance_ids: list[int], at: datetime) -> float:
     return milliseconds(lambda: store_readings(readings))
 
 
-def databases() -> Iterator[tuple[str, str]]:
-    yield "SQLite", ""
-    yield "PostgreSQL", os.environ["BENCH_PG"]
+@contextmanager
+def databases() -> Iterator[dict[str, str]]:
+    """Yield the database URLs by name: a fresh SQLite file, and a PostgreSQL server of the bench's own."""
+    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder, PostgreSQL() as server:
+        yield {"SQLite": f"sqlite:///{folder}/bench.sqlite3", "PostgreSQL": server.database("bench")}
 
 
 if __name__ == "__main__":
