@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -75,8 +76,8 @@ def _key_blob(key_type: str, encoded: str) -> bytes:
 
 def _create_once(path: Path, key: Ed25519PrivateKey) -> None:
     """Write the key, or leave the one that another process wrote first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # 0600, and a name of its own for each thread that comes here at once.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "wb") as file:
         file.write(
             key.private_bytes(
@@ -93,4 +94,4 @@ def _create_once(path: Path, key: Ed25519PrivateKey) -> None:
     except FileExistsError:
         return
     finally:
-        temporary.unlink()
+        Path(temporary).unlink()

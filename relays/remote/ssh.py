@@ -364,8 +364,10 @@ class _Reader:
         readable.register(channel.fileno(), select.POLLIN)
         last_byte = time.monotonic()
         while True:
-            # Looked at before the buffers: what came before the end must be read.
+            # Looked at before the buffers, which hold what came before the end; and before the clock,
+            # since the deadline ends the channel, too.
             ended = channel.eof_received or channel.closed
+            self._check_clock(last_byte)
             if channel.recv_ready():
                 self._take(channel.recv(_CHUNK_BYTES))
                 last_byte = time.monotonic()
@@ -374,8 +376,7 @@ class _Reader:
                 last_byte = time.monotonic()
             elif ended:
                 return
-            self._check_clock(last_byte)
-            if not channel.recv_ready() and not channel.recv_stderr_ready():
+            else:
                 # Short, since paramiko's pipe over two buffers can miss a wake-up.
                 readable.poll(200)
 
