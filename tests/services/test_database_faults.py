@@ -1,0 +1,114 @@
+"""A database that is full or locked while a poll runs, with SQLite doing it for real."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from relays.models import Host, Instance, InstanceState
+from relays.models.host import PollOutcome
+from relays.services import collect
+from tests.far_side import Sshd, host_row, inventory_row, snapshot_row
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has no such limit to set")
+@pytest.mark.django_db(transaction=True)
+def test_a_full_disk_is_told_and_the_next_poll_works(sshd: Sshd, host: Host) -> None:
+    names = [f"i{n}" for n in range(200)]
+    sshd.answers(
+        {
+            "inventory": [inventory_row(name) for name in names],
+            "snapshot": [*map(snapshot_row, names), host_row()],
+        }
+    )
+    with _full():
+        poll = collect.poll_host(host_id=host.pk, force=True)
+    assert poll is not None
+    assert poll.outcome == PollOutcome.INCOMPLETE
+    assert poll.error.endswith("the console's database refused it: database or disk is full")
+    assert not Instance.objects.exists()
+    again = collect.poll_host(host_id=host.pk, force=True)
+    assert again is not None and again.outcome == PollOutcome.COMPLETE
+    assert InstanceState.objects.filter(deferred=412).count() == 200
+
+
+@contextmanager
+def _full() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA page_count")
+        pages = cursor.fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count = {pages + 1}")
+        yield
+        cursor.execute("PRAGMA max_page_count = 1073741823")
+
+
+class TestLocked:
+    """A console with a database file of its own, in processes of their own."""
+
+    @pytest.fixture
+    def data(self, tmp_path: Path, sshd: Sshd) -> Path:
+        data = tmp_path / "data"
+        self._manage(data, sshd, "migrate", "-v0")
+        add = ["relay", "add", "127.0.0.1", "--port", str(sshd.port), "--name", "rustin", "--yes"]
+        self._manage(data, sshd, *add, "--user", sshd.target().user)
+        return data
+
+    def test_a_short_lock_is_waited_for(self, data: Path, sshd: Sshd) -> None:
+        locker = _lock(data)
+        with self._start(data, sshd, "manage.py", "collect") as process:
+            time.sleep(3)
+            assert process.poll() is None
+            locker.rollback()
+            out, _ = process.communicate(timeout=30)
+        locker.close()
+        assert out.startswith("rustin: complete, 2 instances")
+
+    def test_a_lock_that_stays_is_told_and_the_next_poll_works(self, data: Path, sshd: Sshd) -> None:
+        locker = _lock(data)
+        # As manage.py does, but it gives up on the lock after a second and not after twenty.
+        impatient = (
+            "import django; django.setup()\n"
+            "from django.core.management import call_command\n"
+            "from django.conf import settings\n"
+            "settings.DATABASES['default']['OPTIONS']['timeout'] = 1\n"
+            "call_command('collect')\n"
+        )
+        with self._start(data, sshd, "-c", impatient) as process:
+            out, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert out == "rustin: incomplete: The console's database failed: database is locked\n"
+        locker.rollback()
+        locker.close()
+        assert "rustin: complete, 2 instances" in self._manage(data, sshd, "collect")
+
+    def _start(self, data: Path, sshd: Sshd, *command: str) -> "subprocess.Popen[str]":
+        environment = os.environ | {
+            "FLEET_DATA": str(data),
+            "FLEET_READ_KEY": str(sshd.key_path),
+            "DJANGO_SETTINGS_MODULE": "fleet.settings",
+            "DATABASE_URL": f"sqlite:///{data}/fleet.sqlite3",
+        }
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def _manage(self, data: Path, sshd: Sshd, *command: str) -> str:
+        with self._start(data, sshd, "manage.py", *command) as process:
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, out
+        return out
+
+
+def _lock(data: Path) -> sqlite3.Connection:
+    locker = sqlite3.connect(data / "fleet.sqlite3", isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    return locker
