@@ -66,6 +66,8 @@ class Sshd:
             f"{self._options}\n{listen}\nHostKey {self.folder}/host_ed25519\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 500:30:1000\n"
+            # bash reads ~/.bashrc under sshd: the test's own, where it writes one.
+            f"SetEnv HOME={self.folder}\n"
         )
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
         assert sshd, "openssh-server is not installed"

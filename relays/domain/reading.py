@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relays.domain.text import printable
+
 MAX_COUNT = 2_147_483_647
 MAX_SIZE = 2**62
 MAX_INSTANCES = 500
@@ -67,7 +69,7 @@ class InstanceFacts:
 
     name: str
     config_dir: str
-    running: bool
+    running: bool | None
     myhostname: str
     helo_name: str
     syslog_name: str
@@ -80,13 +82,13 @@ class InstanceFacts:
 class InstanceReading:
     """A row of `snapshot`: one queue as it was at sampled_at (the host's clock, s since 1970).
 
-    A count is None where it could not be read. domains and replies are tables as the protocol gives them,
-    None where the queue was not read.
+    None: a count that could not be read, and running where that could not be told. domains and replies are
+    tables as the protocol gives them, None where the queue was not read.
     """
 
     name: str
     config_dir: str
-    running: bool
+    running: bool | None
     sampled_at: float
     incoming: int | None
     active: int | None
@@ -116,14 +118,6 @@ class Message:
     sender: str
     recipients: tuple[tuple[str, str], ...]
     recipients_total: int
-
-
-def printable(text: str, limit: int) -> str:
-    r"""Return at most `limit` characters of text, control and direction characters written as \uXXXX."""
-    text = text[:limit]
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)[:limit]
 
 
 def parse_header(row: Mapping[str, Any]) -> Header:
@@ -336,9 +330,9 @@ def _seconds(row: Mapping[str, Any], key: str) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _flag(row: Mapping[str, Any], key: str) -> bool:
+def _flag(row: Mapping[str, Any], key: str) -> bool | None:
     value = row.get(key)
-    if type(value) is not bool:
+    if value is not None and type(value) is not bool:
         raise BadRow(f"{key} is neither true nor false")
     return value
 

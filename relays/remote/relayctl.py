@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import orjson
 
 from relays.domain import reading
-from relays.domain.reading import BadRow, Header, InstanceFacts, InstanceReading, Message, printable
+from relays.domain.reading import BadRow, Header, InstanceFacts, InstanceReading, Message
+from relays.domain.text import printable
 from relays.remote import ssh
 from relays.remote.errors import Incompatible, Incomplete, Refused
 from relays.remote.ssh import Limits, Target

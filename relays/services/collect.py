@@ -13,7 +13,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from relays.domain.health import State, judge
-from relays.domain.reading import InstanceReading, printable
+from relays.domain.reading import InstanceReading
+from relays.domain.text import printable
 from relays.models import Host
 from relays.models.host import PollOutcome
 from relays.remote import keys, relayctl
@@ -211,7 +212,7 @@ def _condition(reading: InstanceReading) -> tuple[str, str]:
 
 
 def _state(reading: InstanceReading) -> State:
-    if not reading.running:
+    if reading.running is False:
         return State.STOPPED
     if not reading.was_read or reading.deferred is None:
         return State.UNKNOWN

@@ -1,13 +1,16 @@
 """Every precondition of a host, tried now, with what to do about those that do not hold."""
 
+import hashlib
 import shlex
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.utils import timezone
 
+from relays.agent.build import build
 from relays.domain.freshness import fresh_for
 from relays.domain.reading import InstanceFacts
 from relays.models import Host
@@ -51,6 +54,7 @@ def examine(host: Host) -> list[Check]:
     return [
         *_way_in(host, seen),
         _relayctl(host, seen),
+        _same_build(seen),
         _shell_start(seen),
         _clock(seen),
         _disk(seen),
@@ -60,13 +64,24 @@ def examine(host: Host) -> list[Check]:
     ]
 
 
+@cache
+def console_sha256() -> str:
+    """Return the SHA-256 of the relayctl.pyz that this console builds."""
+    return hashlib.sha256(build()).hexdigest()
+
+
 def install_commands(*, ssh_address: str) -> list[str]:
-    """Return what root runs to put relayctl on a host: the console itself has no way to."""
+    """Return what root runs to put relayctl on a host: the console itself has no way to.
+
+    The last but one lists what would change, the last one changes it.
+    """
     at_host = f"root@{shlex.quote(ssh_address)}"
+    check = f"echo '{console_sha256()}  /root/relayctl.pyz' | sha256sum -c"
     install = f"python3 /root/relayctl.pyz install --read-key {shlex.quote(keys.read_public_key())}"
     return [
-        "./run relayctl",
+        "./run relayctl dist/relayctl.pyz",
         f"scp dist/relayctl.pyz {at_host}:/root/relayctl.pyz",
+        f"ssh {at_host} {shlex.quote(check)}",
         f"ssh {at_host} {shlex.quote(install)}",
         f"ssh {at_host} {shlex.quote(install + ' --yes')}",
     ]
@@ -145,6 +160,22 @@ def _relayctl(host: Host, seen: _Seen) -> Check:
     return Check("relayctl", ok, title, str(seen.error), f"Install it: {steps}")
 
 
+def _same_build(seen: _Seen) -> Check:
+    title = "relayctl is the console's build"
+    if seen.hello is None:
+        return Check("relayctl_build", None, title, "Not known: relayctl did not answer.")
+    found, ours = seen.hello.header.sha256, console_sha256()
+    if found == ours:
+        return Check("relayctl_build", True, title, f"sha256 {found}")
+    return Check(
+        "relayctl_build",
+        False,
+        title,
+        f"sha256 {found}, the console's is {ours}",
+        "Install the console's relayctl over it, or update the console.",
+    )
+
+
 def _shell_start(seen: _Seen) -> Check:
     title = "The account's shell starts quickly"
     if seen.hello is None:
@@ -211,8 +242,10 @@ def _instances(seen: _Seen) -> Iterable[Check]:
         ", ".join(sorted(i.name for i in found)) or "none",
         "" if found else "Is Postfix installed, and does /etc/postfix/main.cf exist?",
     )
-    yield _all(found, "listed", "Each instance may be asked by relayctl", _not_listed, _LISTED_REMEDY)
-    yield _all(found, "running", "Each instance is running", lambda i: not i.running, "postfix -c DIR start")
+    yield _listed(seen)
+    yield _all(
+        found, "running", "Each instance is running", lambda i: i.running is False, "postfix -c DIR start"
+    )
     yield _all(
         found,
         "long_queue_ids",
@@ -246,10 +279,6 @@ _BIND_REMEDY = "Give each its own smtp_bind_address: providers judge the address
 _HELO_REMEDY = "Give each its own myhostname (or smtp_helo_name), and a matching PTR record."
 
 
-def _not_listed(instance: InstanceFacts) -> bool:
-    return any(c.get("code") == "not_listed" for c in instance.row.get("conditions") or () if c)
-
-
 def _helo_names(instance: InstanceFacts) -> tuple[str, ...]:
     return (instance.helo_name,) if instance.helo_name else ()
 
@@ -265,6 +294,19 @@ def _all(
     return Check(code, not bad, title, f"Not so: {', '.join(bad)}" if bad else "all", remedy if bad else "")
 
 
+def _listed(seen: _Seen) -> Check:
+    title = "postqueue may be asked for each instance"
+    if seen.snapshot is None:
+        return Check("listed", None, title, "Not known: no snapshot.")
+    bad = [
+        f"{i.name} ({i.config_dir})"
+        for i in seen.snapshot.instances
+        if i.condition is not None and i.condition.code == "not_listed"
+    ]
+    detail = f"Not so: {', '.join(bad)}" if bad else "all"
+    return Check("listed", not bad, title, detail, _LISTED_REMEDY if bad else "")
+
+
 def _readable(seen: _Seen) -> Check:
     title = "Each queue can be read"
     if seen.snapshot is None:
@@ -272,7 +314,7 @@ def _readable(seen: _Seen) -> Check:
     bad = [
         f"{i.name}: {i.condition.code} ({i.condition.what}) {i.condition.detail}".strip()
         for i in seen.snapshot.instances
-        if i.condition is not None and i.condition.code != "stopped"
+        if i.condition is not None and i.condition.code not in ("stopped", "not_listed")
     ]
     remedy = "docs/relayctl.md says what each means; authorized_mailq_users must admit the read user."
     return Check("readable", not bad, title, "; ".join(bad) or "all", remedy if bad else "")

@@ -51,64 +51,73 @@ def _full() -> Iterator[None]:
         cursor.execute("PRAGMA max_page_count = 1073741823")
 
 
-class TestLocked:
-    """A console with a database file of its own, in processes of their own."""
+class Console:
+    """manage.py in its own process, on SQLite in its own folder."""
 
-    @pytest.fixture
-    def data(self, tmp_path: Path, sshd: Sshd) -> Path:
-        data = tmp_path / "data"
-        self._manage(data, sshd, "migrate", "-v0")
-        add = ["relay", "add", "127.0.0.1", "--port", str(sshd.port), "--name", "rustin", "--yes"]
-        self._manage(data, sshd, *add, "--user", sshd.target().user)
-        return data
-
-    def test_a_short_lock_is_waited_for(self, data: Path, sshd: Sshd) -> None:
-        locker = _lock(data)
-        with self._start(data, sshd, "manage.py", "collect") as process:
-            time.sleep(3)
-            assert process.poll() is None
-            locker.rollback()
-            out, _ = process.communicate(timeout=30)
-        locker.close()
-        assert out.startswith("rustin: complete, 2 instances")
-
-    def test_a_lock_that_stays_is_told_and_the_next_poll_works(self, data: Path, sshd: Sshd) -> None:
-        locker = _lock(data)
-        # As manage.py does, but it gives up on the lock after a second and not after twenty.
-        impatient = (
-            "import django; django.setup()\n"
-            "from django.core.management import call_command\n"
-            "from django.conf import settings\n"
-            "settings.DATABASES['default']['OPTIONS']['timeout'] = 1\n"
-            "call_command('collect')\n"
-        )
-        with self._start(data, sshd, "-c", impatient) as process:
-            out, _ = process.communicate(timeout=30)
-        assert process.returncode == 1
-        assert out == "rustin: incomplete: The console's database failed: database is locked\n"
-        locker.rollback()
-        locker.close()
-        assert "rustin: complete, 2 instances" in self._manage(data, sshd, "collect")
-
-    def _start(self, data: Path, sshd: Sshd, *command: str) -> "subprocess.Popen[str]":
-        environment = os.environ | {
+    def __init__(self, data: Path, sshd: Sshd) -> None:
+        self._database = data / "fleet.sqlite3"
+        self._environment = os.environ | {
             "FLEET_DATA": str(data),
             "FLEET_READ_KEY": str(sshd.key_path),
             "DJANGO_SETTINGS_MODULE": "fleet.settings",
-            "DATABASE_URL": f"sqlite:///{data}/fleet.sqlite3",
+            "DATABASE_URL": f"sqlite:///{self._database}",
         }
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, *command], cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, text=True
         )
 
-    def _manage(self, data: Path, sshd: Sshd, *command: str) -> str:
-        with self._start(data, sshd, "manage.py", *command) as process:
-            out, _ = process.communicate(timeout=60)
+    def manage(self, *command: str) -> str:
+        with self.start("manage.py", *command) as process:
+            out, _ = process.communicate(timeout=90)
         assert process.returncode == 0, out
         return out
 
+    def lock(self) -> sqlite3.Connection:
+        locker = sqlite3.connect(self._database, isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+        return locker
 
-def _lock(data: Path) -> sqlite3.Connection:
-    locker = sqlite3.connect(data / "fleet.sqlite3", isolation_level=None)
-    locker.execute("BEGIN IMMEDIATE")
-    return locker
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    server = Sshd(tmp_path_factory.mktemp("far-side"))
+    server.answers({"inventory": [inventory_row("msn-a")], "snapshot": [snapshot_row("msn-a"), host_row()]})
+    server.start()
+    console = Console(tmp_path_factory.mktemp("data"), server)
+    console.manage("migrate", "-v0")
+    add = ["relay", "add", "127.0.0.1", "--port", str(server.port), "--name", "rustin", "--yes"]
+    console.manage(*add, "--user", server.target().user)
+    yield console
+    server.stop()
+
+
+def test_a_short_lock_is_waited_for(console: Console) -> None:
+    locker = console.lock()
+    with console.start("manage.py", "collect") as process:
+        time.sleep(3)
+        assert process.poll() is None
+        locker.rollback()
+        out, _ = process.communicate(timeout=60)
+    locker.close()
+    assert out.startswith("rustin: complete, 1 instances")
+
+
+def test_a_lock_that_stays_is_told_and_the_next_poll_works(console: Console) -> None:
+    locker = console.lock()
+    # As manage.py does, but it gives up on the lock after a second and not after twenty.
+    impatient = (
+        "import django; django.setup()\n"
+        "from django.core.management import call_command\n"
+        "from django.conf import settings\n"
+        "settings.DATABASES['default']['OPTIONS']['timeout'] = 1\n"
+        "call_command('collect')\n"
+    )
+    with console.start("-c", impatient) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == "rustin: incomplete: The console's database failed: database is locked\n"
+    locker.rollback()
+    locker.close()
+    assert "rustin: complete, 1 instances" in console.manage("collect")

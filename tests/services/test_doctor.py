@@ -1,0 +1,161 @@
+"""Doctor: each precondition that does not hold is named, with what to do, whatever else is broken."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from relays.agent.build import build
+from relays.models import Host
+from relays.services import collect, doctor
+from relays.services.providers import load_shipped
+from tests.far_side import Sshd, host_row, inventory_row, snapshot_row, unread_row
+
+OURS = hashlib.sha256(build()).hexdigest()
+
+
+def examine(host: Host) -> dict[str, doctor.Check]:
+    return {check.code: check for check in doctor.examine(host)}
+
+
+def answers(sshd: Sshd, *rows: dict[str, Any], spool: dict[str, Any] | None = None, **header: Any) -> None:
+    host = host_row(spools=[spool]) if spool else host_row()
+    snapshot = [snapshot_row(row["name"], config_dir=row["config_dir"]) for row in rows]
+    sshd.answers({"inventory": rows, "snapshot": [*snapshot, host]}, **({"sha256": OURS} | header))
+
+
+def test_a_host_in_good_order_has_nothing_to_do(sshd: Sshd, host: Host) -> None:
+    load_shipped()
+    answers(sshd, inventory_row("msn-a"), inventory_row("aol-a"))
+    collect.poll_host(host_id=host.pk)
+    host.refresh_from_db()
+    assert [check for check in doctor.examine(host) if check.ok is not True or check.remedy] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "rows", "named"),
+    [
+        ("running", [inventory_row("msn-a", running=False)], "msn-a"),
+        ("long_queue_ids", [inventory_row("msn-a", long_queue_ids=False)], "msn-a"),
+        ("logs", [inventory_row("msn-a", log=None)], "msn-a"),
+        (
+            "bind_unique",
+            [inventory_row(n, bind_addresses=["198.51.100.5"]) for n in ("msn-a", "aol-a")],
+            "198.51.100.5: msn-a, aol-a",
+        ),
+        (
+            "helo_distinct",
+            [inventory_row(n, helo_name="mail.example") for n in ("msn-a", "aol-a")],
+            "mail.example: msn-a, aol-a",
+        ),
+        ("instances", [], "none"),
+    ],
+)
+def test_what_is_wrong_with_an_instance_is_named(
+    sshd: Sshd, host: Host, code: str, rows: list[dict[str, Any]], named: str
+) -> None:
+    answers(sshd, *rows)
+    check = examine(host)[code]
+    assert (check.ok, named in check.detail, bool(check.remedy)) == (False, True, True)
+
+
+def test_an_instance_that_postqueue_may_not_name(sshd: Sshd, host: Host) -> None:
+    sshd.answers(
+        {
+            "inventory": [inventory_row("msn-a")],
+            "snapshot": [unread_row("msn-a", "not_listed", "instance"), host_row()],
+        }
+    )
+    check = examine(host)["listed"]
+    assert check.ok is False
+    assert "multi_instance_directories" in check.remedy
+    assert "/etc/postfix-msn-a" in check.detail
+
+
+def test_an_unreadable_queue(sshd: Sshd, host: Host) -> None:
+    sshd.answers(
+        {
+            "inventory": [inventory_row("msn-a")],
+            "snapshot": [unread_row("msn-a", "not_readable"), host_row()],
+        }
+    )
+    check = examine(host)["readable"]
+    assert (check.ok, "msn-a: not_readable" in check.detail) == (False, True)
+
+
+def test_another_build_of_relayctl(sshd: Sshd, host: Host) -> None:
+    answers(sshd, inventory_row("msn-a"), sha256="0" * 64)
+    check = examine(host)["relayctl_build"]
+    assert check.ok is False
+    assert OURS in check.detail
+
+
+def test_a_clock_an_hour_off(sshd: Sshd, host: Host) -> None:
+    answers(sshd, inventory_row("msn-a"), clock_ahead_s=3600)
+    sshd.answers({"inventory": [], "snapshot": [host_row()]}, clock_ahead_s=3600)
+    check = examine(host)["clock"]
+    assert check.ok is False
+    assert "3,6" in check.detail or "3,5" in check.detail
+    assert "ahead" in check.detail
+
+
+@pytest.mark.parametrize("what", ["free_bytes", "inodes_free"])
+def test_a_spool_that_fills_up(sshd: Sshd, host: Host, what: str) -> None:
+    spool = {"path": "/var/spool", "size_bytes": 1000, "free_bytes": 900, "inodes": 1000, "inodes_free": 900}
+    answers(sshd, inventory_row("msn-a"), spool=spool | {what: 40})
+    check = examine(host)["disk"]
+    assert (check.ok, "4.0 %" in check.detail) == (False, True)
+
+
+def test_a_dead_host_leaves_the_rest_unknown(sshd: Sshd, host: Host) -> None:
+    sshd.stop()
+    checks = examine(host)
+    assert checks["reachable"].ok is False
+    unknown = ("key_pinned", "log_in", "relayctl", "relayctl_build", "clock", "disk", "instances")
+    assert {checks[code].ok for code in unknown} == {None}
+    assert checks["fresh"].ok is False
+
+
+def test_a_changed_key_shows_both_fingerprints(sshd: Sshd, host: Host) -> None:
+    sshd.change_host_key()
+    check = examine(host)["key_pinned"]
+    assert check.ok is False
+    assert check.detail.count("SHA256:") == 2
+    assert "accept-key rustin" in check.remedy
+
+
+def test_a_host_that_was_never_accepted(host: Host) -> None:
+    host.host_key = ""
+    checks = examine(host)
+    assert (checks["reachable"].ok, checks["key_pinned"].ok, checks["log_in"].ok) == (None, False, None)
+
+
+def test_a_key_that_is_not_let_in(sshd: Sshd, host: Host) -> None:
+    (sshd.folder / "authorized_keys").write_text("")
+    checks = examine(host)
+    assert (checks["key_pinned"].ok, checks["log_in"].ok, checks["relayctl"].ok) == (True, False, None)
+    assert "install --read-key" in checks["log_in"].remedy
+
+
+def test_a_host_without_relayctl_gets_the_commands_that_install_it(sshd: Sshd, host: Host) -> None:
+    sshd.says("#!/bin/sh\necho 'sh: relayctl: not found' >&2\nexit 127\n")
+    check = examine(host)["relayctl"]
+    assert check.ok is False
+    assert "not found" in check.detail
+    assert OURS in check.remedy
+
+
+def test_old_figures_are_not_fresh(sshd: Sshd, host: Host) -> None:
+    answers(sshd, inventory_row("msn-a"))
+    host.last_success_at = timezone.now() - timedelta(minutes=10)
+    check = examine(host)["fresh"]
+    assert check.ok is False
+    assert check.detail.startswith("6")
+
+
+def test_it_changes_nothing(sshd: Sshd, host: Host) -> None:
+    before = Host.objects.values().get()
+    examine(host)
+    assert Host.objects.values().get() == before
