@@ -1,11 +1,13 @@
 """Signs of life of the worker and the scheduler, in the database so that every machine's pages see them."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery.signals import beat_init, before_task_publish, task_prerun
+from celery.signals import beat_init, before_task_publish, task_prerun, worker_ready
 from django.db import close_old_connections
+from django.http import HttpRequest
 from django.utils import timezone
 
 from fleet.models import Heartbeat
@@ -19,6 +21,7 @@ _written_at: dict[str, float] = {}
 
 def connect() -> None:
     """Listen to Celery: a worker shows life by starting a task, the scheduler by sending one."""
+    worker_ready.connect(_worker_lives)
     task_prerun.connect(_worker_lives)
     beat_init.connect(_listen_to_scheduler)
 
@@ -30,6 +33,7 @@ def _worker_lives(**_: Any) -> None:
 def _listen_to_scheduler(**_: Any) -> None:
     # Only now: web and worker send tasks too, which says nothing of the scheduler.
     before_task_publish.connect(_scheduler_lives)
+    _scheduler_lives()
 
 
 def _scheduler_lives(**_: Any) -> None:
@@ -50,6 +54,11 @@ def record(process: Heartbeat.Process) -> None:
         unique_fields=["process"],
         update_fields=["at"],
     )
+
+
+def context(_request: HttpRequest) -> dict[str, Callable[[], list[str]]]:
+    """Let any template ask for `processes_away`; one that does not ask costs no query (context processor)."""
+    return {"processes_away": lambda: away(timezone.now())}
 
 
 def last_seen() -> dict[str, datetime | None]:

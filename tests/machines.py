@@ -54,14 +54,11 @@ def enter_namespaces(proof: str) -> None:
 
 def make_machines(proof: str) -> None:
     """Make each machine of the proof, go through its stage there, and remove it."""
-    for suite, stage in {
-        "fresh": [("bookworm", "fresh")],
-        "pythons": [("trixie", "trixie"), ("bullseye", "bullseye")],
-    }[proof]:
+    for suite in {"fresh": ["bookworm"], "pythons": ["trixie", "bullseye"]}[proof]:
         root = Path(tempfile.mkdtemp(prefix=f"fleet-{suite}-"))
         try:
             make_machine(suite, root)
-            enter(root, proof, stage)
+            enter(root, proof, stage=suite)
         finally:
             subprocess.run(["umount", "--recursive", root], check=False)
             shutil.rmtree(root)

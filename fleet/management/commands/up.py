@@ -29,8 +29,16 @@ class Command(BaseCommand):
             "--demo", action="store_true", help="with the rehearsal fleet: real Postfix hosts on this machine"
         )
 
-    def handle(self, *args: Any, demo: bool, **options: Any) -> None:
+        parser.add_argument(
+            "--prepare", action="store_true", help="only make the database and the static files ready"
+        )
+
+    def handle(self, *args: Any, demo: bool, prepare: bool, **options: Any) -> None:
         """Refuse what cannot work, make the database ready, run until a signal, and end everything."""
+        if prepare:
+            self.make_ready(verbosity=options["verbosity"])
+            self.show_one_time_password()
+            return
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         try:
@@ -53,11 +61,14 @@ class Command(BaseCommand):
         load_shipped()
 
     def welcome(self, listener: socket.socket) -> None:
-        """Print where to go, and on the first start what to log in with: nothing shows it again."""
+        """Print where to go, and on the first start what to log in with."""
         host, port = listener.getsockname()[:2]
         self.stdout.write(f"Relay Fleet: http://{f'[{host}]' if ':' in host else host}:{port}/")
-        password = accounts.create_first_admin()
-        if password:
+        self.show_one_time_password()
+
+    def show_one_time_password(self) -> None:
+        """Create the first administrator where there is no user, and print the password, this once."""
+        if password := accounts.create_first_admin():
             self.stdout.write(f"Log in as {accounts.FIRST_ADMIN} with the one-time password {password}")
             self.stdout.write("The first page asks for one of your own.")
         self.stdout.flush()

@@ -1,0 +1,54 @@
+"""Every page says when worker or scheduler is away: the figures grow old, and nothing else would tell why."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from fleet import heartbeats
+from fleet.models import Heartbeat
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def page(client: Client) -> str:
+    client.force_login(User.objects.create_user("anna"))
+    return client.get("/").content.decode()
+
+
+@pytest.fixture
+def both_live() -> None:
+    for process in Heartbeat.Process:
+        Heartbeat.objects.create(process=process, at=timezone.now())
+
+
+@pytest.fixture
+def scheduler_died(both_live: None) -> None:
+    longer_ago = timezone.now() - heartbeats.AWAY_AFTER - timedelta(seconds=1)
+    Heartbeat.objects.filter(process="scheduler").update(at=longer_ago)
+
+
+def test_a_page_names_what_is_away(scheduler_died: None, page: str) -> None:
+    assert "Not running: scheduler." in page
+
+
+def test_a_page_is_quiet_while_both_live(both_live: None, page: str) -> None:
+    assert "Not running" not in page
+
+
+def test_what_was_never_seen_is_away() -> None:
+    assert heartbeats.away(timezone.now()) == ["worker", "scheduler"]
+
+
+def test_a_sign_of_life_is_written_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "_written_at", {})
+    heartbeats.record(Heartbeat.Process.WORKER)
+    first = Heartbeat.objects.get().at
+    heartbeats.record(Heartbeat.Process.WORKER)
+    assert Heartbeat.objects.get().at == first
+    monkeypatch.setattr(heartbeats, "WRITTEN_EVERY_S", 0)
+    heartbeats.record(Heartbeat.Process.WORKER)
+    assert Heartbeat.objects.get().at > first
