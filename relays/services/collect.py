@@ -185,7 +185,7 @@ def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Readin
         corrupt=reading.corrupt,
         oldest_s=reading.oldest_s,
         size_bytes=reading.size_bytes,
-        state=_state(reading),
+        state=_state(reading).value,
         condition=code,
         condition_detail=detail,
         top_reply=top_reply[:_TOP_REPLY_LENGTH],
@@ -197,7 +197,7 @@ def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Readin
 def _unread(reading: InstanceReading, instance_id: int, at: datetime) -> Unread:
     code, detail = _condition(reading)
     return Unread(
-        instance_id=instance_id, at=at, state=_state(reading), condition=code, condition_detail=detail
+        instance_id=instance_id, at=at, state=_state(reading).value, condition=code, condition_detail=detail
     )
 
 

@@ -111,7 +111,7 @@ def _state_row(reading: Reading) -> Row:
         reading.corrupt,
         reading.oldest_s,
         reading.size_bytes,
-        str(reading.state),
+        reading.state,
         reading.condition,
         reading.condition_detail,
         reading.top_reply,
@@ -123,7 +123,7 @@ def _condition_row(unread: Unread) -> Row:
     return (
         unread.instance_id,
         _stamp(unread.at),
-        str(unread.state),
+        unread.state,
         unread.condition,
         unread.condition_detail,
     )
@@ -134,9 +134,9 @@ def _snapshot_row(reading: Reading) -> Row:
 
 
 @lru_cache(maxsize=1024)
-def _stamp(at: datetime) -> Any:
-    """Return a time as this database's driver takes it; instances of a host often share one."""
-    return connection.ops.adapt_datetimefield_value(at)
+def _stamp(at: datetime) -> str:
+    """Return a time as this database reads it; the instances of a host often share one."""
+    return str(connection.ops.adapt_datetimefield_value(at))
 
 
 def _run(statement: str, columns: dict[str, str], rows: list[Row]) -> None:
@@ -165,12 +165,10 @@ def _run(statement: str, columns: dict[str, str], rows: list[Row]) -> None:
 def _array(kind: str, values: tuple[Any, ...]) -> str:
     """Return PostgreSQL's text form of an array: the driver's own way took longer than the statement."""
     if kind == "text":
-        return "{" + ",".join([_quoted(value) for value in values]) + "}"
+        # NUL stands in no text that PostgreSQL stores, so it may stand between them while they are quoted.
+        quoted = "\0".join(values).replace("\\", "\\\\").replace('"', '\\"')
+        return '{"' + quoted.replace("\0", '","') + '"}'
     return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 _STATE_COLUMNS = {
