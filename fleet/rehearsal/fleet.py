@@ -14,6 +14,7 @@ from fleet.rehearsal import (
     namespaces,
     network,
     powerdns,
+    queuefiles,
     relayctl,
     requirements,
     spec,
@@ -42,12 +43,13 @@ def _silent(_line: str) -> None:
 class Fleet:
     """One fleet, by name. `up` makes it, `attach` finds one that is up, `down` leaves nothing of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         name: str = "demo",
         *,
         state: Path | None = None,
         hosts: tuple[spec.HostSpec, ...] = spec.HOSTS,
+        origins: tuple[spec.HostSpec, ...] = spec.ORIGINS,
         logs: str = "rsyslog",
         say: Callable[[str], None] = _silent,
     ) -> None:
@@ -62,6 +64,7 @@ class Fleet:
         self.origins: dict[str, Host] = {}
         self.provider = ProviderControl(self.state, hosts)
         self._specs = hosts
+        self._origin_specs = origins
         self._say = say
 
     @property
@@ -113,6 +116,7 @@ class Fleet:
         self.logs = facts["logs"]
         self.access = Access(**facts["access"])
         self._specs = tuple(spec.host_from_json(host) for host in facts["hosts"])
+        self._origin_specs = tuple(spec.host_from_json(host) for host in facts["origins"])
         self.provider = ProviderControl(self.state, self._specs)
         self._take(Core(core, token, facts["slot"], self.logs, self.state.folder))
         return self
@@ -142,6 +146,26 @@ class Fleet:
         }
         taken: list[str] = control.ask(self.state.traffic_socket, request, timeout_s=300)["message_ids"]
         return taken
+
+    def fabricate(self, messages: int, *, domain: str, via: str, oldest_s: int = 0) -> list[str]:
+        """Fill an instance's deferred queue within seconds and return the Message-IDs.
+
+        One message is sent, and copied once it is deferred, so a rule must defer mail for the domain.
+        oldest_s: the greatest age among the copies. Raises RehearsalError where the one is not deferred.
+        """
+        instance = self.instance(via)
+        before = {message["queue_id"] for message in instance.postqueue()}
+        first = self.send(1, domain=domain, via=via)
+
+        def deferred() -> list[str]:
+            return [
+                message["queue_id"]
+                for message in instance.postqueue()
+                if message["queue_id"] not in before and message["queue_name"] == "deferred"
+            ]
+
+        namespaces.wait_until(lambda: bool(deferred()), f"{via} to defer a message to {domain}")
+        return first + queuefiles.clone(instance, deferred()[0], messages - 1, oldest_s=oldest_s)
 
     def traffic(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Switch the origins' bulk mail: `start`, `stop`, `rate` (per_s), `burst` (messages), `show`."""
@@ -187,7 +211,7 @@ class Fleet:
             "rules": [asdict(rule) for rule in rules],
         }
         traffic = {
-            "origins": {origin.name: origin.instances[0].address for origin in spec.ORIGINS},
+            "origins": {each.name: each.instances[0].address for each in self._origin_specs},
             "socket": str(self.state.traffic_socket),
             "rate": rate_per_s,
             "running": False,
@@ -213,19 +237,19 @@ class Fleet:
         self.slot = core.slot
         running = namespaces.find(core.token)
         self.hosts = {each.name: Host(each, core, running.get(each.name)) for each in self._specs}
-        self.origins = {each.name: Host(each, core, running.get(each.name)) for each in spec.ORIGINS}
+        self.origins = {each.name: Host(each, core, running.get(each.name)) for each in self._origin_specs}
 
     def _save(self, core: Core) -> None:
         access = asdict(self.access) if self.access else None
-        hosts = [asdict(host) for host in self._specs]
-        self.state.save({"slot": core.slot, "logs": self.logs, "access": access, "hosts": hosts})
+        facts = {"slot": core.slot, "logs": self.logs, "access": access}
+        specs = {"hosts": self._specs, "origins": self._origin_specs}
+        self.state.save(facts | {kind: [asdict(host) for host in hosts] for kind, hosts in specs.items()})
 
     def _remove_remains(self) -> None:
         token = self.state.token()
         if token is not None:
             namespaces.destroy(token)
-            # The kernel takes a namespace's interfaces down a moment after its last process.
-            namespaces.wait_until(lambda: not network.is_joined(token), "the end of the fleet's interface")
+            network.part_machine(token)
         self.state.empty()
         self.hosts = {}
         self.origins = {}

@@ -13,11 +13,12 @@ from fleet.rehearsal.namespaces import Namespace
 from fleet.rehearsal.postfix import Instance
 
 _ROOT_SCRIPT = Path(__file__).with_name("host-root.sh")
-_SPOOL_SIZE = "1g"
 
 
 class Host:
     """One host. Its disk belongs to the fleet's core, so it survives a reboot of the host."""
+
+    spool_size = "1g"
 
     def __init__(self, host_spec: spec.HostSpec, core: Core, namespace: Namespace | None = None) -> None:
         self.spec = host_spec
@@ -71,7 +72,9 @@ class Host:
 
     def power_off(self) -> None:
         """Cut the power: every process of the host is killed, its disk stays."""
-        self.namespace.kill()
+        namespace = self.namespace
+        network.part_host(self._core.namespace, self.spec)
+        namespace.kill()
         self._namespace = None
 
     def reboot(self) -> None:
@@ -86,7 +89,7 @@ class Host:
             'mkdir -p "$1/root" "$1/upper" "$1/work" "$1/spool" "$1/log" && '
             'mount -t tmpfs -o size="$2" tmpfs "$1/spool" && chgrp adm "$1/log"'
         )
-        self._core.namespace.run("/bin/sh", "-c", script, "disk", disk, _SPOOL_SIZE)
+        self._core.namespace.run("/bin/sh", "-c", script, "disk", disk, self.spool_size)
         upper = self._core.disks_outside / self.name / "upper"
         upper.chmod(0o755)
         files.write(upper, "/etc/hostname", f"{self.name}\n")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _INIT = (
 )
 INIT = ("/usr/bin/python3", "-IS", "-c", _INIT)
 CORE = "core"
+# Not a child of ours: it outlives this process, and who reaps it is the machine's first process.
+_DETACHED = ("/usr/bin/setsid", "--fork")
 UNSHARE = (
     "/usr/bin/unshare",
     *("--mount", "--uts", "--ipc", "--net", "--pid"),
@@ -77,17 +80,15 @@ class Namespace:
             raise RehearsalError(f"{' '.join(argv)[:200]} ended with status {done.returncode}: {said}")
         return done
 
-    def spawn(
-        self, *argv: str, log: Path, environment: dict[str, str] | None = None
-    ) -> "subprocess.Popen[bytes]":
+    def spawn(self, *argv: str, log: Path, environment: dict[str, str] | None = None) -> None:
         """Start argv inside and leave it running, its output appended to `log` (a path of this machine)."""
         with log.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603
-                self.command(*argv),
+            subprocess.run(  # noqa: S603
+                [*_DETACHED, *self.command(*argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
+                check=True,
                 env={**CLEAN_ENVIRONMENT, **(environment or {})},
             )
 
@@ -106,20 +107,17 @@ def start(role: str, *, token: str, command: list[str], log: Path) -> Namespace:
     Raises DidNotStart with the last it said.
     """
     with log.open("ab") as errors:
+        # Its output ends with the last process that holds it, or with the word of the first one inside.
         process = subprocess.Popen(  # noqa: S603
-            [*command, token, role],
+            [*_DETACHED, *command, token, role],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,
             env=CLEAN_ENVIRONMENT,
         )
-    if process.stdout is None:
-        raise DidNotStart(f"{role} has no output to read")
-    said = process.stdout.readline()
-    process.stdout.close()
+    with process, process.stdout or nullcontext() as output:
+        said = output.readline() if output else b""
     if said.strip() != b"ready":
-        process.wait(timeout=_SETTLE_S)
         raise DidNotStart(f"{role} did not start: {tail(log)}")
     found = find(token).get(role)
     if found is None:

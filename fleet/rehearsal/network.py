@@ -6,6 +6,7 @@ The machine sees one interface (`fleet-SLOT`) and one /24 behind it. Both ends g
 import ipaddress
 import json
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 from fleet.rehearsal import spec
@@ -35,6 +36,7 @@ def make_core(core: Namespace, token: str) -> int:
         "link set br0 up",
         inside=core,
     )
+    _give_up_early(core)
     slot = _take_slot(core, token)
     _ip(
         *(f"address add {management_address(slot, zone.octet)}/24 dev br0" for zone in spec.ZONES),
@@ -44,19 +46,31 @@ def make_core(core: Namespace, token: str) -> int:
     return slot
 
 
-def is_joined(token: str) -> bool:
-    """Tell whether the machine still has the interface of the fleet that bears the token."""
-    return any(link.get("ifalias") == token for link in _show("link", "show"))
+def part_machine(token: str) -> None:
+    """Take the machine's interface of a fleet away, wherever one is left.
+
+    The kernel does that when the fleet's network ends, but TCP may hold that for a minute after its last
+    process: a connection to a host that is off is tried again before it is given up.
+    """
+    for link in _show("link", "show"):
+        if link.get("ifalias") == token:
+            with suppress(RehearsalError):
+                _ip(f"link delete {link['ifname']}")
+    if any(link.get("ifalias") == token for link in _show("link", "show")):
+        raise RehearsalError(f"the interface of {token} cannot be removed")
 
 
 def join_host(core: Namespace, host: Namespace, host_spec: spec.HostSpec, slot: int) -> None:
     """Give a host its interface, its addresses and its way out."""
-    port = f"h-{host_spec.name}"
+    port = _port(host_spec)
+    # The same at each boot, as of a real card: its neighbours remember it.
+    card = f"02:00:c6:33:64:{host_spec.octet:02x}"
     _ip(
-        f"link add {port} type veth peer name eth0 netns {host.pid}",
+        f"link add {port} type veth peer name eth0 address {card} netns {host.pid}",
         f"link set {port} master br0 up",
         inside=core,
     )
+    _give_up_early(host)
     own = [host_spec.address, *(instance.address for instance in host_spec.instances)]
     _ip(
         "link set lo up",
@@ -66,6 +80,15 @@ def join_host(core: Namespace, host: Namespace, host_spec: spec.HostSpec, slot: 
         f"route add default via {spec.GATEWAY}",
         inside=host,
     )
+
+
+def part_host(core: Namespace, host_spec: spec.HostSpec) -> None:
+    """Take a host's interface away, which the kernel would do a while after its end."""
+    _ip(f"link delete {_port(host_spec)}", inside=core)
+
+
+def _port(host_spec: spec.HostSpec) -> str:
+    return f"h-{host_spec.name}"
 
 
 def change_route(host: Namespace, verb: str, route: str) -> None:
@@ -107,6 +130,13 @@ def _show(*arguments: str) -> list[dict[str, Any]]:
     )
     rows: list[dict[str, Any]] = json.loads(listed.stdout or "[]")
     return rows
+
+
+def _give_up_early(inside: Namespace) -> None:
+    """Let TCP forget at once what its process has left behind, so that the network ends with the fleet."""
+    setting = "echo 1 >/proc/sys/net/ipv4/tcp_orphan_retries"
+    enter = ["/usr/bin/nsenter", "--target", str(inside.pid), "--net", "--", "/bin/sh", "-c", setting]
+    subprocess.run(enter, check=True, timeout=20, env=CLEAN_ENVIRONMENT)  # noqa: S603
 
 
 def _ip(*lines: str, inside: Namespace | None = None) -> None:
