@@ -49,13 +49,13 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def main(arguments: list[str]) -> int:
     """Write relayctl.pyz to the path given and print its SHA-256 and the path, as sha256sum does."""
     if len(arguments) > 1:
-        print("usage: python -m relays.agent.build [FILE]", file=sys.stderr)  # noqa: T201
+        print("usage: python -m relays.agent.build [FILE]", file=sys.stderr)
         return 2
     path, content = Path(arguments[0] if arguments else "dist/relayctl.pyz"), build()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(0o755)
-    print(f"{hashlib.sha256(content).hexdigest()}  {path}")  # noqa: T201
+    print(f"{hashlib.sha256(content).hexdigest()}  {path}")
     return 0
 
 

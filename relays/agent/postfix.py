@@ -62,15 +62,43 @@ def version() -> str | None:
 
 
 def places() -> list[Place]:
-    """Return the host's instances: postmulti's, else multi_instance_directories', else what /etc shows."""
-    directories = _listed_by_postmulti() or _listed_in_main_cf() or _found_in_etc()
+    """Return the host's instances: those that Postfix lists, and others in /etc.
+
+    Of the others, where Postfix lists any beside the default one, only those that run: the rest are copies
+    that somebody put aside.
+    """
+    listed = _listed_by_postmulti() or _listed_in_main_cf()
+    found = [directory for directory in _found_in_etc() if directory not in listed]
+    if len(listed) > 1:
+        found = _running_on_their_own(found, listed)
     named: dict[str, Place] = {}
-    for directory in directories:
+    for directory in [*listed, *found]:
         name = _name_of(directory)
         if name in named:
             name = os.path.basename(directory)[:63]
         named.setdefault(name, Place(name, directory))
     return list(named.values())
+
+
+def _running_on_their_own(directories: list[str], listed: list[str]) -> list[str]:
+    """Return those whose master runs on a queue that no listed instance has."""
+    if not directories:
+        return []
+    taken = {_queue_directory(directory) for directory in listed}
+    running = []
+    for directory in directories:
+        queue = _queue_directory(directory)
+        if queue and queue not in taken and is_running(queue):
+            taken.add(queue)
+            running.append(directory)
+    return running
+
+
+def _queue_directory(config_dir: str) -> str:
+    try:
+        return parameters(config_dir, ["queue_directory"])["queue_directory"]
+    except Misconfigured:
+        return ""
 
 
 def _listed_by_postmulti() -> list[str]:

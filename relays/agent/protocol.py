@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from relays.domain.text import printable
 
 PROTOCOL = 1
-VERBS = ("hello", "inventory", "snapshot")
+VERBS = ("hello", "inventory", "snapshot", "queue.list")
 
 MAX_REQUEST = 64 * 1024
 REQUEST_WITHIN_S = 15

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from relays.agent import VERSION, inventory, postfix, snapshot, system
+from relays.agent import VERSION, inventory, listing, postfix, snapshot, system
+from relays.agent.archive import own_bytes
 from relays.agent.deadline import Deadline
 from relays.agent.protocol import (
     PROTOCOL,
@@ -83,20 +84,16 @@ def _header(request: Request | None, *, ok: bool) -> dict[str, Any]:
         "verb": request.verb if request else None,
         "ok": ok,
         "relayctl": VERSION,
-        "sha256": own_sha256(),
+        "sha256": _own_sha256(),
         "boot_id": system.boot_id(),
         "now": round(time.time(), 3),
         "postfix": postfix.version() if ok else None,
     }
 
 
-def own_sha256() -> str | None:
-    """Return the SHA-256 of the file that runs; None where it runs from a source tree."""
-    archive = getattr(__spec__.loader, "archive", None)
-    if archive is None:
-        return None
-    with open(archive, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+def _own_sha256() -> str | None:
+    content = own_bytes()
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _hello(args: dict[str, Any], _deadline: Deadline) -> Answer:
@@ -108,4 +105,5 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "hello": _hello,
     "inventory": inventory.answer,
     "snapshot": snapshot.answer,
+    "queue.list": listing.answer,
 }

@@ -14,7 +14,7 @@ from relays.agent.protocol import Answer, BadRequest, Refused, condition, intege
 from relays.domain.queue import MAILDROP, MAX_LINE, QUEUES, QueueSummary
 
 # Kept for each instance still to come, so that one that hangs does not take the others' time.
-_RESERVED_S = 2.0
+RESERVED_S = 2.0
 # What of a row's 64 KiB the two tables may take.
 _DOMAINS_BYTES = 40_000
 _REPLIES_BYTES = 16_000
@@ -37,7 +37,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     needs: dict[str, int] = {}
     for index, place in enumerate(places):
-        budget_s = deadline.remaining_s() - _RESERVED_S * (len(places) - index)
+        budget_s = deadline.remaining_s() - RESERVED_S * (len(places) - index)
         yield instance_row(place, domains, replies, max(budget_s, 1.0), needs)
     yield host_row(needs)
 
@@ -46,28 +46,27 @@ def check(args: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with their defaults, or raise BadRequest."""
     refuse_unknown(args, {"instances", "domains", "replies"})
     return {
-        "instances": _names(args.get("instances")),
+        "instances": None if args.get("instances") is None else names(args["instances"]),
         "domains": integer(args, "domains", 0, 1000, 200),
         "replies": integer(args, "replies", 0, 100, 20),
     }
 
 
-def _names(value: Any) -> list[str] | None:
-    if value is None:
-        return None
+def names(value: Any) -> list[str]:
+    """Return a list of instance names out of a request, or raise BadRequest."""
     if not isinstance(value, list) or not all(isinstance(name, str) and _NAME.match(name) for name in value):
-        raise BadRequest("instances must be a list of instance names")
+        raise BadRequest("an instance is named by letters, digits and ._-")
     return value
 
 
-def chosen(places: list[postfix.Place], names: list[str] | None) -> list[postfix.Place]:
+def chosen(places: list[postfix.Place], wanted: list[str] | None) -> list[postfix.Place]:
     """Return the instances of these names, all for None; raise Refused for one that is not here."""
-    if names is None:
+    if wanted is None:
         return places
-    missing = sorted(set(names) - {place.name for place in places})
+    missing = sorted(set(wanted) - {place.name for place in places})
     if missing:
         raise Refused(f"no instance {missing[0]} on this host")
-    return [place for place in places if place.name in names]
+    return [place for place in places if place.name in wanted]
 
 
 def instance_row(
