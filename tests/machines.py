@@ -8,6 +8,7 @@ with this process: no mount and no process can outlive it. The folder is removed
 """
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
@@ -49,7 +50,13 @@ def enter_namespaces(proof: str) -> None:
     """Run this file again where every mount and process ends with it."""
     again = [sys.executable, __file__, proof, "--stage", "namespaces"]
     namespaces = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-    sys.exit(subprocess.run([*namespaces, *again], check=False).returncode)
+    libc = ctypes.CDLL(None)
+    sys.exit(
+        # 1 is PR_SET_PDEATHSIG: unshare, and with it everything, ends with this process.
+        subprocess.run(
+            [*namespaces, *again], check=False, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL)
+        ).returncode
+    )
 
 
 def make_machines(proof: str) -> None:
