@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_GRACE_S = 5.0
 """From the polite signal to the last one. Waiting on a remote host can take longer; the database tells the
 truth about work that is cut off."""
@@ -86,7 +87,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Start everything, keep it running until stopped, and leave no process behind."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, self.stop)
         try:
             while not self._stopping:

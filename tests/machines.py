@@ -32,9 +32,7 @@ def main() -> None:
     """Enter namespaces first; inside them, and inside the machine, this same file goes on."""
     parser = argparse.ArgumentParser()
     parser.add_argument("proof", choices=["fresh", "pythons"])
-    parser.add_argument(
-        "--stage", choices=["outside", "namespaces", "fresh", "trixie", "bullseye"], default="outside"
-    )
+    parser.add_argument("--stage", default="outside")
     arguments = parser.parse_args()
     stages: dict[str, Callable[[], None]] = {
         "outside": lambda: enter_namespaces(arguments.proof),

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from fleet import accounts
-from fleet.supervisor import Program, Supervisor
+from fleet.supervisor import STOP_SIGNALS, Program, Supervisor
 from relays.services.providers import load_shipped
 
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             self.make_ready(verbosity=options["verbosity"])
             self.show_one_time_password()
             return
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.default_int_handler)
         try:
             with ExitStack() as stack:
@@ -126,17 +126,28 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def rehearsal_fleet() -> Iterator[None]:
-    """Bring the rehearsal fleet up and register its hosts; take it down at the end, whatever happens."""
+    """Bring the rehearsal fleet up and register its hosts; take it down at the end, whatever happens.
+
+    Raises CommandError when it does not come up: it has then taken down itself what was up.
+    """
+    if rehearsal("up"):
+        raise CommandError("The rehearsal fleet did not come up.")
     try:
-        if rehearsal("up"):
-            raise CommandError("The rehearsal fleet did not come up: its own words are above.")
         yield
     finally:
-        # In a session of its own: a second Ctrl-C must not interrupt the taking down.
-        rehearsal("down", start_new_session=True)
+        # A second Ctrl-C must not interrupt the taking down.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        rehearsal("down")
 
 
-def rehearsal(*arguments: str, **options: Any) -> int:
-    """Run a command of the rehearsal fleet and return its exit status."""
-    command = [sys.executable, "-m", "fleet.rehearsal", *arguments]
-    return subprocess.run(command, check=False, **options).returncode  # noqa: S603 - fixed words
+def rehearsal(command: str) -> int:
+    """Run a command of the rehearsal fleet and return its exit status; interrupted, let it clean up first."""
+    argv = [sys.executable, "-m", "fleet.rehearsal", command]
+    # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
+    with subprocess.Popen(argv, start_new_session=True) as process:  # noqa: S603 - fixed words
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
