@@ -163,9 +163,7 @@ def samples_make(instance: Instance, hours: int = 24) -> None:
     first = (now - hours * 3600) // 300 * 300
     figures = [(ts, 40 + (ts // 300 * 7) % 400) for ts in range(first, now, 300)]
     Sample.objects.bulk_create(
-        Sample(
-            instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, deferred_max=d, oldest_s=d * 5
-        )
+        Sample(instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, oldest_s=d * 5)
         for ts, d in figures
     )
     SampleHour.objects.bulk_create(
