@@ -162,14 +162,10 @@ def samples_make(instance: Instance, hours: int = 24) -> None:
     now = int(timezone.now().timestamp())
     first = (now - hours * 3600) // 300 * 300
     figures = [(ts, 40 + (ts // 300 * 7) % 400) for ts in range(first, now, 300)]
-    Sample.objects.bulk_create(
-        Sample(instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, oldest_s=d * 5)
-        for ts, d in figures
-    )
+    counts = {"instance": instance, "incoming": 0, "active": 3, "hold": 0}
+    Sample.objects.bulk_create(Sample(ts=ts, deferred=d, oldest_s=d * 5, **counts) for ts, d in figures)
     SampleHour.objects.bulk_create(
-        SampleHour(
-            instance=instance, ts=ts, incoming=0, active=3, deferred=d, hold=0, deferred_max=d, oldest_s=d * 5
-        )
+        SampleHour(ts=ts, deferred=d, deferred_max=d, oldest_s=d * 5, **counts)
         for ts, d in figures
         if ts % 3600 == 0
     )
