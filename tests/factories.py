@@ -98,7 +98,7 @@ def instance_make(
         "deferred": deferred,
         "hold": 0 if known else None,
         "oldest_s": oldest_s,
-        "size_bytes": 1350 * (deferred or 0),
+        "size_bytes": None if deferred is None else 1350 * deferred,
         "sampled_at": at if known else None,
         "asked_at": at,
         "state": state,

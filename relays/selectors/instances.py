@@ -137,7 +137,7 @@ def instance_page(instance: Instance, now: datetime) -> InstancePage:
         rule=INSTANCE_RULES.get(counts.state, ""),
         since=clock(counts.state_since, now),
         queues=[(queue, count(getattr(counts, queue))) for queue in QUEUES],
-        oldest="" if counts.oldest_s is None else span(counts.oldest_s),
+        oldest=_oldest(counts),
         size=size(counts.size_bytes),
         moment=moment(counts.sampled_at, now, stale=stale),
         condition=CONDITIONS.get(counts.condition, words(counts.condition)),
@@ -149,6 +149,12 @@ def instance_page(instance: Instance, now: datetime) -> InstancePage:
         configuration=_configuration(instance.inventory),
         addresses=[address.ip for address in instance.addresses.all()],
     )
+
+
+def _oldest(counts: InstanceState) -> str:
+    if counts.oldest_s is not None:
+        return span(counts.oldest_s)
+    return "?" if counts.deferred is None else "none"
 
 
 def newest_snapshot(instance: Instance) -> tuple[datetime | None, dict[str, Any]]:

@@ -41,9 +41,9 @@ def _hosts(wanted: str) -> list[Hit]:
 
 def _instances(wanted: str) -> list[Hit]:
     wants = Q(name__icontains=wanted) | Q(myhostname__icontains=wanted) | Q(helo_name__icontains=wanted)
-    wants |= (
-        Q(addresses__ip=_canonical(wanted)) if _canonical(wanted) else Q(addresses__ip__startswith=wanted)
-    )
+    wants |= Q(addresses__ip__startswith=wanted)
+    if address := _canonical(wanted):
+        wants |= Q(addresses__ip=address)
     found = Instance.objects.filter(wants).distinct().select_related("host").prefetch_related("addresses")
     url = instance_urls()
     return [

@@ -49,7 +49,7 @@ def test_it_shows_counts_rule_replies_and_configuration(viewer: Client, msn_a: I
 def test_what_was_never_read_is_not_known(viewer: Client) -> None:
     instance = instance_make(host_make(), "msn-a", None, state="unknown", condition="not_listed")
     page = viewer.get(f"/instances/{instance.pk}/").content.decode()
-    assert page.count("<dd>?") == 6
+    assert page.count("<dd>?") == 7
     assert "alternate_config_directories" in page
     assert "Not known: its queue was never read." in page
 
@@ -128,5 +128,5 @@ def test_a_removed_instance_keeps_its_page(viewer: Client) -> None:
     instance = fleet_make()["msn-b"]
     Instance.objects.filter(pk=instance.pk).update(removed_at=instance.first_seen_at)
     page = viewer.get(f"/instances/{instance.pk}/").content.decode()
-    assert "The host&#x27;s inventory has it no more." in page or "inventory has it no more" in page
+    assert "inventory has it no more" in page
     assert "Removed instances" in viewer.get("/hosts/rustin/").content.decode()

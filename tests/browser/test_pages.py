@@ -1,0 +1,91 @@
+"""Every page in a real browser: nothing serious for axe-core, no complaint, no sideways scrolling."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import Visit
+from tests.factories import THROTTLE, fleet_make, host_make, samples_make, snapshot_make
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0a"
+LONG_DOMAIN = "a-rather-long-domain-name-that-somebody-really-registered.newsletters.example"
+COUNTS = [0, 3, 12, 40, 80, 120, 60, 31, 0, 0]
+
+
+def paths() -> list[str]:
+    """Make a fleet and return the address of each kind of page."""
+    instances = fleet_make()
+    msn_a = instances["msn-a"]
+    snapshot_make(msn_a, [("hotmail.com", COUNTS), (LONG_DOMAIN, COUNTS)], [(THROTTLE, 398)])
+    samples_make(msn_a)
+    host_make("changed", last_outcome="key_changed", offered_key=OTHER_KEY)
+    return [
+        "/",
+        "/?abnormal=all",
+        "/hosts/",
+        "/hosts/rustin/",
+        "/hosts/ohara/",
+        "/hosts/changed/key/",
+        "/hosts/rustin/change/",
+        "/hosts/rustin/remove/",
+        "/add-host/",
+        f"/instances/{msn_a.pk}/",
+        f"/instances/{instances['default'].pk}/",
+        "/providers/",
+        "/providers/msn/",
+        "/providers/msn/change/",
+        "/add-provider/",
+        "/search/",
+        "/search/?q=msn",
+        "/password/",
+    ]
+
+
+def serious(visit: Visit) -> list[str]:
+    """Return what axe-core finds serious or critical on the page, with where."""
+    found = Axe().run(visit.page).response["violations"]
+    return [
+        f"{visit.page.url} {violation['id']}: {violation['nodes'][0]['html']}"
+        for violation in found
+        if violation["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_the_browser_complains_of_nothing(visit: Visit, scheme: str) -> None:
+    visit.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    found = []
+    for path in paths():
+        visit.open(path)
+        found += serious(visit)
+    assert found == []
+    assert visit.unexpected == []
+
+
+def test_pages_for_nobody_and_for_errors_are_as_good(visit: Visit) -> None:
+    found = []
+    for path in ("/nothing/", "/login/"):
+        visit.open(path)
+        found += serious(visit)
+    visit.page.context.clear_cookies()
+    for path in ("/login/", "/nothing/"):
+        visit.open(path)
+        found += serious(visit)
+    assert found == []
+
+
+def test_an_empty_fleet_is_as_good(visit: Visit) -> None:
+    visit.open("/")
+    assert serious(visit) == []
+    assert visit.unexpected == []
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    wide = {}
+    for path in paths():
+        page = visit.open(path)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > 390:
+            wide[path] = width
+    assert wide == {}
