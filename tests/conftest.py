@@ -13,6 +13,7 @@ import pytest
 from coverage import Coverage
 from coverage.exceptions import NoDataError
 from django.conf import settings
+from django.db import connections
 from django.test import override_settings
 
 from tests.servers import PostgreSQL, RabbitMQ, Redis
@@ -54,6 +55,10 @@ def _uses_database(item: pytest.Item) -> bool:
 def pytest_configure() -> None:
     """Set Django up here, for pytest-django does so before this file is read where the settings are named."""
     django.setup()
+    # A file, not memory: threads of a live server then wait for each other's locks, as processes do.
+    database = connections["default"].settings_dict
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"]["NAME"] = f"{_DATA_DIR}/test.sqlite3"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
