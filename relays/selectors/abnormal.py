@@ -12,7 +12,7 @@ from relays.domain.freshness import HostState
 from relays.domain.health import State
 from relays.domain.words import plural, span, visible
 from relays.models import InstanceState
-from relays.selectors.figures import Clock, Moment, clock, moment
+from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.readings import Reading, instance_urls
 from relays.selectors.states import RANK, REMOVED, TONES, words
@@ -36,7 +36,7 @@ class Abnormal:
     since: Clock | None
     figures: str
     quote: str
-    moment: Moment | None
+    moment: str
     action: str
     action_url: str
 

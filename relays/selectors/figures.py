@@ -4,24 +4,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
+from django.utils.html import format_html
 
 from relays.domain.words import span
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When a figure was true: for <time>, for the eye, and whether it is older than it should be."""
+def moment(at: datetime | None, now: datetime, *, stale: bool = False) -> str:
+    """Return the age of a figure as a <time> element; "" for one that never was.
 
-    iso: str
-    ago: str
-    stale: bool = False
-
-
-def moment(at: datetime | None, now: datetime, *, stale: bool = False) -> Moment | None:
-    """Return a time as a page shows an age; None for one that never was."""
+    stale: it is older than it should be. Made here and not by a template, because a matrix has hundreds.
+    """
     if at is None:
-        return None
-    return Moment(at.isoformat(timespec="seconds"), f"{span((now - at).total_seconds())} ago", stale)
+        return ""
+    return format_html(
+        '<time class="{}" datetime="{}" data-age>{} ago</time>',
+        "asof stale" if stale else "asof",
+        at.isoformat(timespec="seconds"),
+        span((now - at).total_seconds()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

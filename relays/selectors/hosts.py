@@ -10,7 +10,7 @@ from django.db.models import Count, Q, Sum
 from relays.domain.freshness import HostState, host_state
 from relays.domain.words import count, plural, size, span, visible
 from relays.models import Host
-from relays.selectors.figures import Clock, Moment, clock, moment
+from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.states import HOST_RULES, OFF, TONES, words
 
 # Beyond this the host's log times and the console's disagree enough to mislead.
@@ -70,7 +70,7 @@ class HostRow:
     deferred: str
     load: str
     version: str
-    moment: Moment | None
+    moment: str
 
 
 def host_rows(now: datetime) -> list[HostRow]:
@@ -129,8 +129,8 @@ class HostPage:
     rule: str
     since: Clock | None
     error: str
-    success: Moment | None
-    attempt: Moment | None
+    success: str
+    attempt: str
     facts: list[tuple[str, str]]
     skew_warning: str
     spools: list[Spool]

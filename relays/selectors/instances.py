@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from relays.domain.freshness import HostState
 from relays.domain.words import count, size, span, visible
 from relays.models import Instance, InstanceState, QueueSnapshot
-from relays.selectors.figures import Clock, Moment, clock, moment
+from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus, status_of
 from relays.selectors.readings import instance_urls
 from relays.selectors.states import INSTANCE_RULES, REMOVED, TONES, words
@@ -48,7 +48,7 @@ class InstanceRow:
     incoming: str
     hold: str
     oldest: str
-    moment: Moment | None
+    moment: str
 
 
 def instance_rows(instances: QuerySet[Instance], now: datetime) -> list[InstanceRow]:
@@ -109,12 +109,12 @@ class InstancePage:
     queues: list[tuple[str, str]]
     oldest: str
     size: str
-    moment: Moment | None
+    moment: str
     condition: str
     condition_detail: str
     replies: list[tuple[str, str, str]]
     replies_note: str
-    snapshot: Moment | None
+    snapshot: str
     ages: "AgeTable | None"
     configuration: list[tuple[str, str]]
     addresses: list[str]

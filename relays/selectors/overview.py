@@ -15,13 +15,14 @@ from typing import NamedTuple
 from django.db.models import Count, Max, Q
 from django.urls import reverse
 
-from relays.domain.words import count, plural, span, visible
+from relays.domain.words import count, plural, span
 from relays.models import Host, Provider, ProviderHour
 from relays.selectors.abnormal import Abnormal, abnormal_lines
-from relays.selectors.figures import Moment, moment
+from relays.selectors.cells import cell
+from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
 from relays.selectors.readings import Reading, addresses_of, instance_urls, normal, readings
-from relays.selectors.states import RANK, TONES, words
+from relays.selectors.states import RANK
 
 # A provider's row shows this many instances; more of them fold into one line where nothing is wrong.
 CELLS_SHOWN = 7
@@ -31,27 +32,6 @@ ABNORMAL_SHOWN = 30
 TREND_HOURS = 24
 # How the row of instances without a provider is called in ?open=.
 NO_PROVIDER = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One instance on the matrix."""
-
-    # Its id as text: a template would separate its thousands.
-    key: str
-    name: str
-    host: str
-    url: str
-    state: str
-    tone: str
-    # "" or the state of its host, which makes every figure of the cell the last known one.
-    host_trouble: str
-    deferred: str
-    active: str
-    oldest: str
-    also: str
-    moment: Moment | None
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +63,10 @@ class Row:
     active: str
     oldest: str
     unknown: str
-    moment: Moment | None
+    moment: str
     trend: Trend | None
-    cells: list[Cell]
+    # One <li> for each instance that is spelled out.
+    cells: list[str]
     folded: Folded | None
     # Where the row is folded again, when it was opened.
     close_url: str
@@ -98,8 +79,8 @@ class Matrix:
     tag: str
     hosts: int
     summary: str
-    newest: Moment | None
-    oldest: Moment | None
+    newest: str
+    oldest: str
     rows: list[Row]
     abnormal: list[Abnormal]
     abnormal_more: int
@@ -181,11 +162,13 @@ def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
     url = instance_urls()
     rows = []
     for provider in filled:
+        spelled_out = shown[provider]
         cells = [
-            _cell(reading, asked.hosts[reading.host_id], url, addresses, asked.now)
-            for reading in shown[provider]
+            cell(reading, asked.hosts[reading.host_id], url, addresses.get(reading.id, ""), asked.now)
+            for reading in spelled_out
         ]
-        rows.append(_row(provider, groups[provider.id], cells, trends.get(provider.id), asked))
+        hidden = set(groups[provider.id]) - set(spelled_out)
+        rows.append(_row(provider, groups[provider.id], cells, hidden, asked, trends.get(provider.id)))
     return rows
 
 
@@ -201,34 +184,18 @@ def _shown(group: list[Reading], hosts: dict[int, HostStatus], *, spelled_out: b
     return (loud + quiet)[: max(CELLS_SHOWN, min(len(loud), TROUBLED_SHOWN))]
 
 
-def _cell(reading: Reading, host: HostStatus, url: str, addresses: dict[int, str], now: datetime) -> Cell:
-    also = ((reading.incoming, "incoming"), (reading.hold, "on hold"), (reading.corrupt, "corrupt"))
-    return Cell(
-        key=str(reading.id),
-        name=visible(reading.name),
-        host=host.name,
-        url=url.format(reading.id),
-        state=reading.state if host.fresh else f"was {reading.state}",
-        tone=TONES[reading.state] if host.fresh else "idle",
-        host_trouble="" if host.fresh else f"{host.name} {words(host.state)}",
-        deferred=count(reading.deferred),
-        active=count(reading.active),
-        oldest="" if reading.oldest_s is None else span(reading.oldest_s),
-        also=", ".join(f"{number:,} {queue}" for number, queue in also if number),
-        moment=moment(reading.sampled_at, now, stale=not host.fresh),
-        address=addresses.get(reading.id, ""),
-    )
-
-
-def _row(
-    provider: _Provider, group: list[Reading], cells: list[Cell], trend: Trend | None, asked: _Asked
+def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
+    provider: _Provider,
+    group: list[Reading],
+    cells: list[str],
+    hidden: Collection[Reading],
+    asked: _Asked,
+    trend: Trend | None,
 ) -> Row:
     slug = provider.slug
     known = [reading for reading in group if reading.deferred is not None]
     unknown = len(group) - len(known)
     sampled = [reading.sampled_at for reading in group if reading.sampled_at]
-    shown = {cell.key for cell in cells}
-    hidden = [reading for reading in group if str(reading.id) not in shown]
     return Row(
         slug=slug,
         name=provider.name,
@@ -254,7 +221,7 @@ def _open_url(opened: Collection[str], slug: str) -> str:
     return f"{reverse('matrix')}{query}#row-{slug}"
 
 
-def _folded(hidden: list[Reading], hosts: dict[int, HostStatus], url: str) -> Folded | None:
+def _folded(hidden: Collection[Reading], hosts: dict[int, HostStatus], url: str) -> Folded | None:
     if not hidden:
         return None
     ok = sum(normal(reading, hosts[reading.host_id]) for reading in hidden)

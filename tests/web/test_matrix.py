@@ -1,5 +1,6 @@
 """The home page."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -34,7 +35,7 @@ def test_it_shows_every_instance_with_its_figures_and_their_age(viewer: Client) 
         assert page.count(f">{name}<") >= 1, name
     assert "5,311" in page
     assert "198.51.100.11" in page
-    assert "12 s ago" in page
+    assert re.search(r"1\d s ago</time>", page)
 
 
 def test_an_empty_fleet_gets_the_steps_to_its_first_host(operator: Client) -> None:
@@ -162,7 +163,9 @@ def test_an_instance_of_a_host_that_does_not_answer_shows_what_was(viewer: Clien
     instance_make(host, "msn-a", 412, 60, "throttled")
     fleet = matrix(timezone.now())
     (cell,) = fleet.rows[0].cells
-    assert (cell.state, cell.tone, cell.host_trouble) == ("was throttled", "idle", "rustin unreachable")
+    assert 'class="tone-idle last-known"' in cell
+    assert ">was throttled<" in cell
+    assert ">rustin unreachable<" in cell
     assert [line.state for line in fleet.abnormal] == ["unreachable", "was throttled"]
 
 
@@ -174,7 +177,8 @@ def test_a_count_that_is_not_known_is_a_question_mark_never_zero() -> None:
     aol, msn = sorted(matrix(timezone.now()).rows, key=lambda row: row.slug)
     assert (aol.deferred, aol.active) == ("?", "?")
     assert (msn.deferred, msn.unknown) == ("5", "and 1 instance unknown")
-    assert msn.cells[0].deferred == "?"
+    assert '<span class="def">?</span>' in msn.cells[0]
+    assert "? active" in msn.cells[0]
 
 
 def test_an_instance_removed_within_a_day_is_told_and_not_counted() -> None:
@@ -201,7 +205,7 @@ def test_what_is_normal_folds_and_what_is_not_comes_first() -> None:
     instance_make(host, "msn-zz", 400, 3600, "throttled")
     (row,) = matrix(timezone.now()).rows
     assert len(row.cells) == CELLS_SHOWN
-    assert row.cells[0].name == "msn-zz"
+    assert ">msn-zz<" in row.cells[0]
     assert row.folded is not None
     assert (row.folded.number, row.folded.deferred) == ("24 more ok", "240")
     assert row.deferred == "700"

@@ -1,0 +1,55 @@
+"""A cell of the matrix: one instance, as HTML.
+
+By format_html, which escapes every value, and not by a template: a page has hundreds of cells, and a
+template takes ten times as long for each (docs/decisions/0050-matrix.md).
+"""
+
+from datetime import datetime
+
+from django.utils.html import format_html
+
+from relays.domain.words import count, span, visible
+from relays.selectors.figures import moment
+from relays.selectors.hosts import HostStatus
+from relays.selectors.readings import Reading
+from relays.selectors.states import TONES, words
+
+_CELL = (
+    '<li class="{tone}" id="cell-{key}"><a class="cell" href="{url}" data-row>'
+    '<span class="top-line"><span class="inst">{name}</span><span class="state">{state}</span></span>'
+    '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
+    '<span class="sub"><span>{others}</span>{age}</span>'
+    '<span class="sub"><span>{place}</span></span>{trouble}</a></li>'
+)
+_TROUBLE = '<span class="sub trouble">{} {}</span>'
+_NO_FIGURES = format_html('<span class="asof">{}</span>', "no figures yet")
+
+
+def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: datetime) -> str:
+    """Return an instance as a list item; url: the pages of instances, with {} for an id.
+
+    The figures of a host that is not fresh are the last known ones, and look and read so.
+    """
+    return format_html(
+        _CELL,
+        tone=f"tone-{TONES[reading.state]}" if host.fresh else "tone-idle last-known",
+        key=reading.id,
+        url=url.format(reading.id),
+        name=visible(reading.name),
+        state=reading.state if host.fresh else f"was {reading.state}",
+        deferred=count(reading.deferred),
+        deferred_words="deferred"
+        if reading.oldest_s is None
+        else f"deferred, oldest {span(reading.oldest_s)}",
+        others=_others(reading),
+        age=moment(reading.sampled_at, now, stale=not host.fresh) or _NO_FIGURES,
+        place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
+        trouble="" if host.fresh else format_html(_TROUBLE, host.name, words(host.state)),
+    )
+
+
+def _others(reading: Reading) -> str:
+    """Return the other queues' counts; of those that are normally empty only what is not."""
+    counts = [f"{count(reading.active)} active"]
+    rare = ((reading.incoming, "incoming"), (reading.hold, "on hold"), (reading.corrupt, "corrupt"))
+    return ", ".join(counts + [f"{number:,} {queue}" for number, queue in rare if number])
