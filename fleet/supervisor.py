@@ -85,8 +85,11 @@ class Supervisor:
         """Let run() end. Safe in a signal handler, and any number of times."""
         self._stopping = True
 
-    def run(self) -> None:
-        """Start everything, keep it running until stopped, and leave no process behind."""
+    def run(self, *, when_stopping: Callable[[], None] | None = None) -> None:
+        """Start everything, keep it running until stopped, and leave no process behind.
+
+        when_stopping begins what else has to end, before the children are waited for.
+        """
         for number in STOP_SIGNALS:
             signal.signal(number, self.stop)
         try:
@@ -95,6 +98,8 @@ class Supervisor:
                 self._pass_output_on(_TICK_S)
                 self._take_ended()
         finally:
+            if when_stopping:
+                when_stopping()
             self._end_all()
 
     def _start_due(self) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.management import call_command
@@ -46,10 +46,10 @@ class Command(BaseCommand):
                 stack.enter_context(only_one_console())
                 listener = stack.enter_context(listening_socket(settings.BIND, settings.PORT))
                 self.make_ready(verbosity=options["verbosity"] - 1)
-                if demo:
-                    stack.enter_context(rehearsal_fleet())
+                fleet = stack.enter_context(RehearsalFleet()) if demo else None
                 self.welcome(listener)
-                Supervisor(programs(listener), write_line=self.write_line).run()
+                supervisor = Supervisor(programs(listener), write_line=self.write_line)
+                supervisor.run(when_stopping=fleet.begin_down if fleet else None)
         except KeyboardInterrupt:
             self.stderr.write("Stopped while starting.")
             sys.exit(130)
@@ -124,30 +124,37 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextmanager
-def rehearsal_fleet() -> Iterator[None]:
-    """Bring the rehearsal fleet up and register its hosts; take it down at the end, whatever happens.
+class RehearsalFleet:
+    """The rehearsal fleet for as long as the console runs, its hosts registered."""
 
-    Raises CommandError when it does not come up: it has then taken down itself what was up.
-    """
-    if rehearsal("up"):
-        raise CommandError("The rehearsal fleet did not come up.")
-    try:
-        yield
-    finally:
+    _taking_down: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Bring it up. Raises CommandError when it does not come up: it has then cleaned up after itself."""
+        with self._start("up") as process:
+            try:
+                failed = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                raise
+        if failed:
+            raise CommandError("The rehearsal fleet did not come up.")
+        return self
+
+    def begin_down(self) -> None:
+        """Take it down, beside whatever else is ending."""
+        self._taking_down = self._start("down")
+
+    def __exit__(self, *_: object) -> None:
         # A second Ctrl-C must not interrupt the taking down.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        rehearsal("down")
+        if self._taking_down is None:
+            self.begin_down()
+        assert self._taking_down is not None  # noqa: S101
+        self._taking_down.wait()
 
-
-def rehearsal(command: str) -> int:
-    """Run a command of the rehearsal fleet and return its exit status; interrupted, let it clean up first."""
-    argv = [sys.executable, "-m", "fleet.rehearsal", command]
-    # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
-    with subprocess.Popen(argv, start_new_session=True) as process:  # noqa: S603 - fixed words
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            raise
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "fleet.rehearsal", command]
+        # In a session of its own: Ctrl-C reaches the console alone, which passes it on once.
+        return subprocess.Popen(argv, start_new_session=True)  # noqa: S603 - fixed words
