@@ -257,9 +257,8 @@ class Fleet:
 
 def _create(host: Host, read_key: str) -> None:
     host.create()
-    program = relayctl.program()
-    if program is not None:
-        relayctl.install(host, program, read_key=read_key)
+    relayctl.install(host, read_key=read_key)
+    host.open_ssh()
 
 
 def default_story(hosts: tuple[spec.HostSpec, ...] = spec.HOSTS) -> list[Rule]:

@@ -59,16 +59,22 @@ class Host:
         return self.namespace.root / inside.lstrip("/")
 
     def create(self) -> None:
-        """Make the disk, boot for the first time, and start everything."""
+        """Make the disk, boot for the first time, and start everything but sshd: see `open_ssh`."""
         self._make_disk()
         self._boot()
         self._configure()
-        self._start_services()
+        self._start_mail()
 
     def boot(self) -> None:
         """Boot again from the disk as it is, with a new boot id."""
         self._boot()
-        self._start_services()
+        self._start_mail()
+        self.open_ssh()
+
+    def open_ssh(self) -> None:
+        """Start sshd; an origin has none."""
+        if not self.spec.origin:
+            ssh.start(self.namespace)
 
     def power_off(self) -> None:
         """Cut the power: every process of the host is killed, its disk stays."""
@@ -133,12 +139,10 @@ class Host:
         if not self.spec.origin:
             ssh.configure(host)
 
-    def _start_services(self) -> None:
+    def _start_mail(self) -> None:
         if self._core.logs == "rsyslog":
             syslog.start(self.namespace, self.spec.log_format)
         _in_parallel(self.instances, Instance.start)
-        if not self.spec.origin:
-            ssh.start(self.namespace)
 
 
 def _in_parallel(instances: tuple[Instance, ...], act: Callable[[Instance], None]) -> None:

@@ -36,7 +36,7 @@ CLEAN_ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
-_SETTLE_S = 10.0
+_SETTLE_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -50,12 +50,6 @@ def start(host: Namespace) -> None:
     wait_until(pid_file.exists, "sshd's PID file")
 
 
-def reload(host: Namespace) -> None:
-    """Let the listener read its configuration again; sessions that are open keep the old one."""
-    pid = (host.root / "run/sshd.pid").read_text().strip()
-    host.run("/usr/bin/kill", "-HUP", pid)
-
-
 def signal_all(host: Namespace, name: str) -> None:
     """Send a signal to the listener and to every session of this host."""
     # pkill sees only this host's processes: it runs in their PID namespace.

@@ -29,46 +29,53 @@ def beside() -> Iterator[Fleet]:
         yield fleet
 
 
-def _traces(name: str) -> dict[str, object]:
-    """What a fleet could leave on this machine."""
-    interfaces = json.loads(subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout)
-    networks = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    processes = set()
+def _traces(name: str) -> dict[str, set[str]]:
+    """What a fleet of this name has on the machine; others may come and go beside it."""
+    mark = f"fleet-rehearsal-{name}-"
+    links = json.loads(_output("ip", "-json", "link"))
+    interfaces = {link["ifname"] for link in links if link.get("ifalias", "").startswith(mark)}
+    routes = _output("ip", "-4", "route")
+    mounts = Path("/proc/self/mountinfo").read_text()
+    folder = f"/run/fleet-rehearsal/{name}"
+    return {
+        "interfaces": interfaces,
+        "routes": {line for line in routes.splitlines() if interfaces & set(line.split())},
+        "mounts": {line for line in mounts.splitlines() if f"{folder}/" in line},
+        "processes": {command for command in _commands() if mark in command},
+        "files": {str(path) for path in Path(folder).parent.glob(f"{name}/**")},
+    }
+
+
+def _output(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def _commands() -> set[str]:
+    found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"fleet-rehearsal-{name}-".encode() in command:
-            processes.add(command)
-    return {
-        "interfaces": {link["ifname"] for link in interfaces},
-        "networks": networks,
-        "mounts": Path("/proc/self/mountinfo").read_text(),
-        "processes": processes,
-        "folder": Path(f"/run/fleet-rehearsal/{name}").exists(),
-        "routes": subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout,
-    }
-
-
-def _namespaces_of(fleet: Fleet) -> set[str]:
-    """The namespaces that the fleet's processes are in."""
-    found = namespaces.find(fleet.state.token() or "-")
-    return {
-        str(Path(f"/proc/{each.pid}/ns/{kind}").readlink())
-        for each in found.values()
-        for kind in ("net", "mnt", "pid")
-    }
-
-
-def _machine_namespaces() -> set[str]:
-    found = set()
-    for link in Path("/proc").glob("[0-9]*/ns/*"):
-        try:
-            found.add(str(link.readlink()))
+            found.add((folder / "cmdline").read_bytes().decode(errors="replace"))
         except OSError:
             continue
     return found
+
+
+def _processes_of(fleet: Fleet) -> set[tuple[str, str]]:
+    """PID and start time of every process in the fleet's PID namespaces, whatever it is called."""
+    found = namespaces.find(fleet.state.token() or "-").values()
+    own = {Path(f"/proc/{each.pid}/ns/pid").readlink() for each in found}
+    return {process for process, namespace in _living() if namespace in own}
+
+
+def _living() -> Iterator[tuple[tuple[str, str], Path]]:
+    """Yield PID and start time, and the PID namespace, of each process of the machine that is no zombie."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            facts = (folder / "stat").read_text().rpartition(")")[2].split()
+            if facts[0] not in ("Z", "X"):
+                yield (folder.name, facts[19]), (folder / "ns/pid").readlink()
+        except OSError:
+            continue
 
 
 def test_two_fleets_side_by_side_share_addresses_and_nothing_else(
@@ -86,34 +93,31 @@ def test_two_fleets_side_by_side_share_addresses_and_nothing_else(
 
 
 def test_down_leaves_nothing(beside: Fleet) -> None:
-    before = _traces(beside.name)
     beside.up()
     during = _traces(beside.name)
-    own = _namespaces_of(beside)
+    own = _processes_of(beside)
     assert during["processes"]
-    assert during["folder"]
-    assert during["interfaces"] != before["interfaces"]
-    assert len(own) >= 6
+    assert during["files"]
+    assert during["routes"]
+    assert len(own) >= 8
     beside.down()
-    assert _traces(beside.name) == before
-    assert not own & _machine_namespaces()
+    assert not any(_traces(beside.name).values())
+    assert not own & {process for process, _namespace in _living()}
     with pytest.raises(NotUp):
         beside.attach()
 
 
 def test_a_fleet_whose_core_was_killed_goes_and_comes_back(beside: Fleet) -> None:
-    before = _traces(beside.name)
     beside.up()
     core = namespaces.find(beside.state.token() or "-")[CORE]
     os.kill(core.pid, signal.SIGKILL)
     beside.up()
     assert beside.instance("msn-a").running()
     beside.down()
-    assert _traces(beside.name) == before
+    assert not any(_traces(beside.name).values())
 
 
 def test_an_up_that_was_killed_half_way_leaves_nothing_after_down(beside: Fleet, until: Wait) -> None:
-    before = _traces(beside.name)
     up = subprocess.Popen(
         [sys.executable, "-m", "fleet.rehearsal", "up", "--no-register", "--name", beside.name],
         stdout=subprocess.DEVNULL,
@@ -122,15 +126,14 @@ def test_an_up_that_was_killed_half_way_leaves_nothing_after_down(beside: Fleet,
     up.kill()
     up.wait(timeout=10)
     beside.down()
-    assert _traces(beside.name) == before
+    assert not any(_traces(beside.name).values())
 
 
 def test_a_failed_up_leaves_nothing(beside: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _traces(beside.name)
     broken = HostSpec("solo", 10, "rfc3339", (InstanceSpec("msn-a", "msn", "198.51.100.300"),))
     with pytest.raises(RehearsalError, match=r"198\.51\.100\.300"):
         Fleet(beside.name, hosts=(broken,), origins=()).up()
-    assert _traces(beside.name) == before
+    assert not any(_traces(beside.name).values())
 
 
 def test_status_tells_hosts_queues_providers_and_dns(
