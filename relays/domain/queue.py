@@ -20,6 +20,8 @@ from relays.domain.text import printable
 QUEUES = ("incoming", "active", "deferred", "hold")
 # postqueue(1) also lists what local programs have submitted and pickup(8) has not taken in yet.
 MAILDROP = "maildrop"
+# Nobody tries to deliver what lies there: its age and its recipients tell nothing about delivery.
+_AT_REST = ("hold", MAILDROP)
 
 # Ages in qshape(1)'s buckets: up to 5, 10, 20 ... 1280 minutes, and older.
 BUCKET_BOUNDS_S = tuple(300 * 2**step for step in range(9))
@@ -34,9 +36,10 @@ MAX_LINE = 1 << 20
 _DOMAINS_KEPT = 20_000
 _REPLIES_KEPT = 4_000
 _REASONS_WAITING = 4_096
-# Deferred recipients whose reasons are looked at. postqueue lists by queue id, so the first are as good a
-# sample as any.
-MAX_SAMPLED = 500_000
+# Reasons are masked for all deferred recipients up to here, and then for those of one message in so many:
+# postqueue lists by queue id, which has nothing to do with why a message is deferred.
+SAMPLED_WHOLLY = 20_000
+SAMPLE_STRIDE = 4
 
 _QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,31}")
 _MAX_NUMBER = 10**15
@@ -170,7 +173,7 @@ class QueueSummary:
         # The same lists by the domain as it was written, which spares most lines its normalisation.
         self._by_spelling: dict[bytes, list[int]] = {}
         self._domains_other = [0] * BUCKETS
-        self._reasons: Counter[bytes] = Counter()
+        self._reasons: dict[bytes, int] = {}
         self._clusters: Counter[str] = Counter()
         self._clusters_other = 0
 
@@ -216,14 +219,10 @@ class QueueSummary:
 
     def _add_match(self, groups: tuple[bytes, ...]) -> None:
         queue, arrival, size, address, reason, more = groups
-        bucket = self._add_message(queue.decode(), int(arrival), int(size))
-        if bucket is None:
-            return
-        deferred = queue == b"deferred"
-        self._add_recipient(address, reason, bucket, deferred)
+        recipients = [(address, reason)]
         if more:
-            for address, reason in _RECIPIENT_RE.findall(more):
-                self._add_recipient(address, reason, bucket, deferred)
+            recipients += _RECIPIENT_RE.findall(more)
+        self._add_message(queue.decode(), int(arrival), int(size), recipients)
 
     def _add_line(self, line: bytes) -> None:
         if len(line) > MAX_LINE:
@@ -233,11 +232,8 @@ class QueueSummary:
         if entry is None:
             self.unparsable += 1
             return
-        bucket = self._add_message(entry.queue, entry.arrival, entry.size)
-        if bucket is None:
-            return
-        for address, reason in entry.recipients:
-            self._add_recipient(_encoded(address), _encoded(reason), bucket, entry.queue == "deferred")
+        recipients = [(_encoded(address), _encoded(reason)) for address, reason in entry.recipients]
+        self._add_message(entry.queue, entry.arrival, entry.size, recipients)
 
     def _add_oversized(self, line: bytes) -> None:
         head = _HEAD_RE.match(line)
@@ -245,38 +241,50 @@ class QueueSummary:
             self.unparsable += 1
             return
         self.oversized += 1
-        self._add_message(head[1].decode(), int(head[2]), int(head[3]))
+        self._add_message(head[1].decode(), int(head[2]), int(head[3]), [])
 
-    def _add_message(self, queue: str, arrival: int, size: int) -> int | None:
-        """Count a message; return the age bucket of its recipients, or None where they do not count."""
+    def _add_message(
+        self, queue: str, arrival: int, size: int, recipients: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Count a message and its recipients, (address, reason) each. All of a queue passes through here."""
         self.counts[queue] += 1
         self.size_bytes += size
         age = self._now - arrival
         if age < 0:
             self.newcomers += 1
-        if queue in ("hold", MAILDROP):
-            return None
+        if queue in _AT_REST:
+            return
         if self._oldest is None or arrival < self._oldest:
             self._oldest = arrival
-        return bisect_right(BUCKET_BOUNDS_S, age)
+        bucket = bisect_right(BUCKET_BOUNDS_S, age)
+        by_spelling = self._by_spelling
+        for address, _ in recipients:
+            _, at, spelling = address.rpartition(b"@")
+            counts = by_spelling.get(spelling if at else b"")
+            if counts is None:
+                counts = self._counts_of(spelling if at else b"")
+            counts[bucket] += 1
+        if queue == "deferred":
+            self._add_reasons(recipients)
 
-    def _add_recipient(self, address: bytes, reason: bytes, bucket: int, deferred: bool) -> None:
-        spelling = address[address.rfind(b"@") :] if b"@" in address else b""
-        counts = self._by_spelling.get(spelling)
-        if counts is None:
-            counts = self._counts_of(spelling)
-        counts[bucket] += 1
-        if deferred:
-            self.deferred_recipients += 1
-            if self._replies:
-                self._reasons[reason] += 1
-                if len(self._reasons) >= _REASONS_WAITING:
-                    self._mask_waiting()
+    def _add_reasons(self, recipients: list[tuple[bytes, bytes]]) -> None:
+        """Set reasons aside to be masked: of every message at first, of one in SAMPLE_STRIDE later."""
+        self.deferred_recipients += len(recipients)
+        if not self._replies:
+            return
+        if self.sampled >= SAMPLED_WHOLLY and self.counts["deferred"] % SAMPLE_STRIDE:
+            return
+        self.sampled += len(recipients)
+        reasons = self._reasons
+        for _, reason in recipients:
+            reasons[reason] = reasons.get(reason, 0) + 1
+        if len(reasons) >= _REASONS_WAITING:
+            self._mask_waiting()
 
     def _counts_of(self, spelling: bytes) -> list[int]:
         if len(self._by_spelling) >= 2 * _DOMAINS_KEPT:
             self._by_spelling.clear()
-        domain = domain_of(spelling.decode("utf-8", "surrogatepass"))
+        domain = domain_of("@" + spelling.decode("utf-8", "surrogatepass"))
         if domain not in self._domains and len(self._domains) >= _DOMAINS_KEPT:
             self._prune_domains()
         counts = self._domains.setdefault(domain, [0] * BUCKETS)
@@ -292,11 +300,8 @@ class QueueSummary:
             _add_to(self._domains_other, self._domains.pop(domain))
 
     def _mask_waiting(self) -> None:
-        """Cluster the reasons that were set aside, up to the size of the sample."""
+        """Cluster the reasons that were set aside."""
         for reason, count in self._reasons.items():
-            if self.sampled >= MAX_SAMPLED:
-                break
-            self.sampled += count
             text = mask(reason.decode("utf-8", "surrogatepass")) if reason else NO_REASON
             self._clusters[text] += count
         self._reasons.clear()

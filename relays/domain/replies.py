@@ -27,6 +27,7 @@ _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]+@[^\s<>()\[\]\",;:'=]+>?")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:\]])(?=[\da-fA-F:]*::|(?:[\da-fA-F]+:){7})[\da-fA-F:]+(?:\.\d{1,3}){0,3}(?!\w)")
 # A run long and mixed enough to be made for one message: queue ids, session ids, hashes.
+_IDENTIFIER_LENGTH = 8
 _IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _NUMBER = re.compile(r"\d+")
 
@@ -58,18 +59,26 @@ def _in_context(text: str) -> str:
 def _masked_word(word: str) -> str:
     if _VARIES.search(word) is None or _CODE.fullmatch(word):
         return word
-    url = _URL.search(word)
+    url = _URL.search(word) if "://" in word else None
     if url:
-        return word[: url.start()] + url["host"] + _masked_runs(_IPV4.sub("<ip>", url["tail"]))
-    word = _ADDRESS.sub("<address>", word)
-    return _masked_runs(_IPV6.sub("<ip>", _IPV4.sub("<ip>", word)))
+        return word[: url.start()] + url["host"] + _masked_runs(url["tail"])
+    if "@" in word:
+        word = _ADDRESS.sub("<address>", word)
+    return _masked_runs(word)
 
 
 def _masked_runs(word: str) -> str:
-    return _NUMBER.sub("<n>", _IDENTIFIER.sub(_masked_identifier, word))
+    # Each test is far cheaper than the expression behind it.
+    if word.count(".") >= 3:
+        word = _IPV4.sub("<ip>", word)
+    if word.count(":") >= 2:
+        word = _IPV6.sub("<ip>", word)
+    if len(word) >= _IDENTIFIER_LENGTH:
+        word = _IDENTIFIER.sub(_masked_identifier, word)
+    return _NUMBER.sub("<n>", word)
 
 
 def _masked_identifier(match: re.Match[str]) -> str:
     run = match[0]
-    made_for_one = len(run) >= 8 and not run.isalpha() and sum(map(str.isdigit, run)) >= 2
+    made_for_one = len(run) >= _IDENTIFIER_LENGTH and not run.isalpha() and sum(map(str.isdigit, run)) >= 2
     return "<id>" if made_for_one and not run.isdigit() else run
