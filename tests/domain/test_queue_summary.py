@@ -355,7 +355,7 @@ def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(_LINES, _DAMAGED), max_size=8), st.lists(st.integers(0, 1500), max_size=5))
 def test_the_fast_reading_says_what_the_strict_one_says(lines: list[bytes], edges: list[int]) -> None:
     listing = b"".join(lines)
@@ -363,6 +363,7 @@ def test_the_fast_reading_says_what_the_strict_one_says(lines: list[bytes], edge
     assert everything(summed(*cut(listing, edges))) == by_the_slow_path(listing)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_end_the_reading(data: bytes) -> None:
     summary = summed(data)

@@ -1,7 +1,7 @@
 """Replies that say the same become one text; what tells refusals apart stays."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relays.domain.replies import MAX_TEXT, mask
@@ -65,6 +65,7 @@ def test_different_enhanced_codes_are_different_texts() -> None:
     assert mask("said: 421 4.7.0 later") != mask("said: 421 4.7.28 later")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=600))
 def test_any_text_becomes_short_and_printable(text: str) -> None:
     masked = mask(text)
@@ -73,6 +74,7 @@ def test_any_text_becomes_short_and_printable(text: str) -> None:
     assert masked.isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="a1.:@[]<>-/ 4", max_size=400))
 def test_masking_what_is_masked_changes_no_marker(text: str) -> None:
     assert mask(text).count("<address>") <= text.count("@")
