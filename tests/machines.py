@@ -133,7 +133,23 @@ def prove_bullseye() -> None:
     expect_refusal({}, "Python 3.11 or newer is needed (Python 3.9")
     run("apt-get", "-qq", "update")
     run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "python3-pytest")
-    run("python3", "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "--noconftest", "tests/agent")
+    # Neither this repository's settings for pytest nor tests/conftest.py: both are for the console's Python.
+    pytest = [
+        "python3",
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        ".",
+        "--confcutdir",
+        "tests/agent",
+    ]
+    # How relayctl is built and released is the console's business; real Postfix has the tests marked lab.
+    chosen = ["--confcutdir", "tests/agent", "-m", "not lab"]
+    chosen += ["--ignore", "tests/agent/test_relayctl_build.py", "tests/agent"]
+    run(*pytest, *chosen)
 
 
 def prove_start() -> None:
