@@ -14,6 +14,7 @@ from pathlib import Path
 _OVERLAID = ("/etc", "/usr/local", "/var/lib", "/root")
 _EMPTY = ("/run", "/var/spool", "/var/log")
 _NOBODY = 65534
+_UNSHARE = ("unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class Sandbox:
@@ -32,20 +33,9 @@ class Sandbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         script = self.folder / "init.sh"
         script.write_text(self._script())
-        # --kill-child: the namespace does not outlive a test run that is killed.
+        # Neither the namespace nor what is in it outlives a test run that is killed.
         self._unshare = subprocess.Popen(
-            [
-                "unshare",
-                "--mount",
-                "--net",
-                "--uts",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-                "sh",
-                script,
-            ],
+            ["setpriv", "--pdeathsig", "KILL", *_UNSHARE, "sh", script],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
