@@ -6,8 +6,9 @@ is made printable here, once, so that no control or direction character gets any
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from relays.domain.text import printable
@@ -15,6 +16,7 @@ from relays.domain.text import printable
 MAX_COUNT = 2_147_483_647
 MAX_SIZE = 2**62
 MAX_INSTANCES = 500
+MAX_DOMAIN = 255
 AGE_BUCKETS = 10
 QUEUES = ("incoming", "active", "deferred", "hold", "corrupt")
 
@@ -201,22 +203,32 @@ def _domains(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(other, list) or len(other) != 2 or not _is_count(other[0]) or not _is_ages(other[1]):
         raise BadRow("domains.other is not [count, ages]")
     rows = _list(table, "rows", 1_000)
-    for entry in rows:
-        if not (
-            type(entry) is list
-            and len(entry) == 3
-            and type(entry[0]) is str
-            and _is_count(entry[1])
-            and _is_ages(entry[2])
-        ):
-            raise BadRow("a row of domains is not [domain, count, ages]")
-        entry[0] = printable(entry[0], 255)
+    _check_domain_rows(rows)
     return {
         "total": _needed_count(table, "total"),
         "distinct": _needed_count(table, "distinct"),
         "rows": rows,
         "other": other,
     }
+
+
+def _check_domain_rows(rows: Sequence[Any]) -> None:
+    """Check [domain, count, ages] rows by column: a fleet's poll brings hundreds of thousands of them."""
+    if not rows:
+        return
+    if not _all_are(list, rows) or set(map(len, rows)) != {3}:
+        raise BadRow("a row of domains is not [domain, count, ages]")
+    names, counts, ages = zip(*rows, strict=True)
+    if not _all_are(list, ages) or set(map(len, ages)) != {AGE_BUCKETS}:
+        raise BadRow(f"the ages of a domain are not {AGE_BUCKETS} counts")
+    numbers = [*counts, *chain.from_iterable(ages)]
+    if not _all_are(int, numbers) or min(numbers) < 0 or max(numbers) > MAX_COUNT:
+        raise BadRow("a count of domains is not a count")
+    if not _all_are(str, names):
+        raise BadRow("a domain is not text")
+    if not "".join(names).isprintable() or max(map(len, names)) > MAX_DOMAIN:
+        for entry in rows:
+            entry[0] = printable(entry[0], MAX_DOMAIN)
 
 
 def _replies(row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -289,18 +301,17 @@ def _printable_tree(value: Any, depth: int = 0) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else None
 
 
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    # type and not isinstance: true is no number here.
+    return set(map(type, values)) == {kind}
+
+
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 def _is_ages(value: object) -> bool:
-    return (
-        type(value) is list
-        and len(value) == AGE_BUCKETS
-        and set(map(type, value)) == {int}
-        and min(value) >= 0
-        and max(value) <= MAX_COUNT
-    )
+    return type(value) is list and len(value) == AGE_BUCKETS and all(map(_is_count, value))
 
 
 def _is_number(value: object, low: float, high: float) -> bool:

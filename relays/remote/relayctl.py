@@ -79,9 +79,9 @@ def inventory(target: Target, limits: Limits | None = None) -> Inventory:
     return Inventory(reply.answer.header, reply.answer.clock_skew_s, instances)
 
 
-def snapshot(target: Target, limits: Limits | None = None) -> Snapshot:
-    """Return all queues of the host."""
-    reply = _ask(target, "snapshot", {}, limits)
+def snapshot(target: Target, limits: Limits | None = None, *, domains: int = 200) -> Snapshot:
+    """Return all queues of the host, each with so many of its recipient domains."""
+    reply = _ask(target, "snapshot", {"domains": domains}, limits)
     instances = _parse(reply.rows, "instance", reading.parse_instance_reading)
     _check_distinct([(i.name, i.config_dir) for i in instances])
     _check_sampled(instances, reply.answer.header.now)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 TASK = "relays.tasks.collect_host"
 QUEUE = "collect"
+# An instance's page shows the 20 fullest; all of them would be most of what a poll costs.
+SNAPSHOT_DOMAINS = 50
 _TOP_REPLY_LENGTH = 300
 INVENTORY_EVERY = timedelta(hours=1)
 # One thread slot a host: a poll ends before the next is due, within what a slow host still needs.
@@ -59,6 +62,8 @@ class _Answer:
     asked_at: datetime
     snapshot: Snapshot
     inventory: Inventory | None
+    # (configuration directory, name) of the instances known when it was asked, and their keys.
+    known: Mapping[tuple[str, str], int]
 
 
 def dispatch_due_polls() -> int:
@@ -114,7 +119,7 @@ def _claim(host_id: int, *, force: bool) -> Host | None:
     A worker that dies after this costs one interval: the next poll is due whatever became of this one.
     """
     now = timezone.now()
-    host = Host.objects.filter(pk=host_id).first()
+    host = Host.objects.filter(pk=host_id).order_by().first()
     if host is None or not (force or host.enabled):
         return None
     due = Q() if force else _due(now)
@@ -133,35 +138,46 @@ def _ask(host: Host) -> _Answer:
     asked_at = timezone.now()
     limits = Limits(wall_s=min(_LONGEST_POLL_S, max(_SHORTEST_POLL_S, interval_s(host))))
     target = target_of(host)
-    snapshot = relayctl.snapshot(target, limits)
-    inventory = relayctl.inventory(target, limits) if _needs_inventory(host, snapshot, asked_at) else None
-    return _Answer(asked_at, snapshot, inventory)
+    snapshot = relayctl.snapshot(target, limits, domains=SNAPSHOT_DOMAINS)
+    known = _known_instances(host)
+    needed = _needs_inventory(host, snapshot, known, asked_at)
+    return _Answer(asked_at, snapshot, relayctl.inventory(target, limits) if needed else None, known)
 
 
-def _needs_inventory(host: Host, snapshot: Snapshot, now: datetime) -> bool:
+def _known_instances(host: Host) -> dict[tuple[str, str], int]:
+    present = host.instances.filter(removed_at=None).order_by()
+    return {
+        (config_dir, name): pk for config_dir, name, pk in present.values_list("config_dir", "name", "pk")
+    }
+
+
+def _needs_inventory(
+    host: Host, snapshot: Snapshot, known: Mapping[tuple[str, str], int], now: datetime
+) -> bool:
     if host.inventory_at is None or now - host.inventory_at >= INVENTORY_EVERY:
         return True
     header = snapshot.header
     if (host.relayctl_sha256, host.boot_id) != (header.sha256, header.boot_id):
         return True
     told = {(reading.config_dir, reading.name) for reading in snapshot.instances}
-    known = set(host.instances.filter(removed_at=None).values_list("config_dir", "name"))
     # A truncated snapshot leaves instances out; only a new one is news then.
-    return not told <= known if snapshot.truncated else told != known
+    return not told <= known.keys() if snapshot.truncated else told != known.keys()
 
 
 def _store(host: Host, answer: _Answer) -> None:
     """Write instances and readings in one transaction, so that no page sees half a poll."""
     with transaction.atomic():
+        known = answer.known
         if answer.inventory is not None:
             reconcile(host=host, inventory=answer.inventory.instances, at=answer.asked_at)
-        ids = dict(host.instances.filter(removed_at=None).values_list("config_dir", "pk"))
+            known = _known_instances(host)
+        ids = {config_dir: pk for (config_dir, _), pk in known.items()}
         # One that came to be between the two requests is in the next poll's inventory.
-        known = [reading for reading in answer.snapshot.instances if reading.config_dir in ids]
+        told = [reading for reading in answer.snapshot.instances if reading.config_dir in ids]
         at = _times(answer.snapshot)
         store_readings(
-            [_reading(r, ids[r.config_dir], at[r.config_dir]) for r in known if r.was_read],
-            [_unread(r, ids[r.config_dir], at[r.config_dir]) for r in known if not r.was_read],
+            [_reading(r, ids[r.config_dir], at[r.config_dir]) for r in told if r.was_read],
+            [_unread(r, ids[r.config_dir], at[r.config_dir]) for r in told if not r.was_read],
         )
 
 
