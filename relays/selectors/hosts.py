@@ -24,14 +24,11 @@ class HostStatus:
     id: int
     name: str
     state: str
+    # Whether its figures are as young as they should be.
+    fresh: bool
     last_success_at: datetime | None
     since: datetime | None
     error: str
-
-    @property
-    def fresh(self) -> bool:
-        """Whether its figures are as young as they should be."""
-        return self.state == HostState.FRESH
 
 
 def host_statuses(now: datetime) -> dict[int, HostStatus]:
@@ -53,7 +50,13 @@ def status_of(host: Host, now: datetime) -> HostStatus:
     interval_s = host.poll_interval_s or settings.POLL_INTERVAL_S
     state = host_state(host.last_outcome, host.last_success_at, now, interval_s) if host.enabled else OFF
     return HostStatus(
-        host.pk, host.name, str(state), host.last_success_at, host.outcome_since, host.last_error
+        id=host.pk,
+        name=host.name,
+        state=str(state),
+        fresh=state == HostState.FRESH,
+        last_success_at=host.last_success_at,
+        since=host.outcome_since,
+        error=host.last_error,
     )
 
 

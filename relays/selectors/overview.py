@@ -176,8 +176,10 @@ def _shown(group: list[Reading], hosts: dict[int, HostStatus], *, spelled_out: b
     """Return the instances that get a cell: all by name where they fit, else what is not normal first."""
     if len(group) <= CELLS_SHOWN:
         return group
-    quiet = [reading for reading in group if normal(reading, hosts[reading.host_id])]
-    loud = [reading for reading in group if not normal(reading, hosts[reading.host_id])]
+    quiet: list[Reading] = []
+    loud: list[Reading] = []
+    for reading in group:
+        (quiet if normal(reading, hosts[reading.host_id]) else loud).append(reading)
     loud.sort(key=lambda reading: (RANK.get(reading.state, len(RANK)), -(reading.deferred or 0)))
     if spelled_out:
         return loud + quiet
