@@ -36,7 +36,13 @@ def ages_figure(domains: list[str], ages: list[str], counts: list[list[int]]) ->
         "layout": {
             "margin": {"l": 8, "r": 16, "t": 32, "b": 8},
             "height": 64 + ROW_PX * max(3, len(domains)),
-            "xaxis": {"side": "top", "type": "category", "fixedrange": True, "showgrid": False, "automargin": True},
+            "xaxis": {
+                "side": "top",
+                "type": "category",
+                "fixedrange": True,
+                "showgrid": False,
+                "automargin": True,
+            },
             "yaxis": {
                 "autorange": "reversed",
                 "tickmode": "array",
