@@ -1,0 +1,51 @@
+"""Figures are what plotly understands, and cost no page plotly's model."""
+
+import subprocess
+import sys
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs_version
+
+from relays.charts.ages import ages_figure
+from relays.charts.counts import Count, counts_figure
+from relays.selectors.instances import AGES
+
+COUNTS = [Count(0, 0, 1, 5, 0), Count(300, 0, 1, 6, 0), Count(1200, 0, 2, 9, 1)]
+
+
+def test_plotly_accepts_the_figures() -> None:
+    go.Figure(counts_figure(COUNTS, 300))
+    go.Figure(counts_figure([], 300))
+    go.Figure(ages_figure(["hotmail.com", "a" * 90 + ".example"], list(AGES), [[0, 1] * 5, [2] * 10]))
+    go.Figure(ages_figure([], list(AGES), []))
+
+
+def test_a_missing_span_is_a_gap_not_a_line() -> None:
+    (deferred, *_) = counts_figure(COUNTS, 300)["data"]
+    assert deferred["x"] == [0, 300_000, 600_000, 1_200_000]
+    assert deferred["y"] == [5, 6, None, 9]
+
+
+def test_a_domain_that_holds_markup_is_text() -> None:
+    figure = ages_figure(["<a href='x'>y</a>"], list(AGES), [[1] * 10])
+    assert figure["layout"]["yaxis"]["ticktext"] == ["&lt;a href=&#x27;x&#x27;&gt;y&lt;/a&gt;"]
+    assert "<a" not in figure["data"][0]["customdata"][0][0]
+
+
+def test_none_is_blank_and_not_zero() -> None:
+    figure = ages_figure(["a.example"], list(AGES), [[0] * 9 + [3]])
+    assert figure["data"][0]["z"][0][:9] == [None] * 9
+
+
+def test_the_vendored_plotly_is_the_version_the_model_describes() -> None:
+    assert get_plotlyjs_version() == "4.1.1"
+
+
+def test_serving_a_figure_never_loads_plotlys_model() -> None:
+    program = (
+        "import sys; from plotly.io import to_json;"
+        "to_json({'data': [{'type': 'scatter', 'x': [1]}]}, validate=False, engine='orjson');"
+        "sys.exit(any(name in sys.modules for name in"
+        " ('plotly.graph_objects', 'plotly.graph_objs._figure', 'plotly.validators', 'numpy', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
