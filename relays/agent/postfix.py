@@ -65,12 +65,13 @@ def places() -> list[Place]:
     """Return the host's instances: those that Postfix lists, and others in /etc.
 
     Of the others, where Postfix lists any beside the default one, only those that run: the rest are copies
-    that somebody put aside.
+    that somebody put aside. Nor is a default one counted that is there for its list alone.
     """
     listed = _listed_by_postmulti() or _listed_in_main_cf()
     found = [directory for directory in _found_in_etc() if directory not in listed]
     if len(listed) > 1:
         found = _running_on_their_own(found, listed)
+        listed = listed[_only_lists_others(listed[0]) :]
     named: dict[str, Place] = {}
     for directory in [*listed, *found]:
         name = _name_of(directory)
@@ -78,6 +79,15 @@ def places() -> list[Place]:
             name = os.path.basename(directory)[:63]
         named.setdefault(name, Place(name, directory))
     return list(named.values())
+
+
+def _only_lists_others(default: str) -> bool:
+    """Tell whether the default instance is switched off, as MULTI_INSTANCE_README has it for a mere list."""
+    try:
+        settings = parameters(default, ["multi_instance_enable", "queue_directory"])
+    except Misconfigured:
+        return False
+    return settings["multi_instance_enable"] == "no" and is_running(settings["queue_directory"]) is False
 
 
 def _running_on_their_own(directories: list[str], listed: list[str]) -> list[str]:

@@ -153,6 +153,13 @@ def test_an_instance_that_the_default_one_does_not_list_is_named(host: Sandbox) 
 
 
 @pytest.mark.usefixtures("default_main_cf")
+def test_a_default_instance_that_only_lists_others_is_left_out(host: Sandbox) -> None:
+    make_default(host, A, B, extra="multi_instance_enable = no\n")
+
+    assert set(rows(ask(host, "inventory"))) == {"msn-a", "msn-b"}
+
+
+@pytest.mark.usefixtures("default_main_cf")
 def test_beside_listed_instances_only_one_that_runs_is_added(host: Sandbox) -> None:
     host.run("cp", "-a", A, "/etc/postfix-msn-a.bak")
     make_default(host, B)
