@@ -80,7 +80,7 @@ def abnormal_lines(
 
 def _details(instance_ids: list[int]) -> dict[int, InstanceState]:
     rows = InstanceState.objects.filter(pk__in=instance_ids).only(
-        "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
+        "sampled_at", "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
     )
     return {row.pk: row for row in rows}
 
@@ -126,7 +126,7 @@ def _instance_line(
         since=clock(reading.removed_at or (detail.state_since if detail else None), now),
         figures=_figures(reading),
         quote=_quote(reading.state, detail) if detail else "",
-        moment=moment(reading.sampled_at, now, stale=not host.fresh),
+        moment=moment(detail.sampled_at if detail else None, now, stale=not host.fresh),
         action="Instance" if reading.state == REMOVED else "Queue",
         action_url=url,
     )

@@ -1,17 +1,16 @@
 """A cell of the matrix: one instance, as HTML.
 
-By format_html, which escapes every value, and not by a template: a page has hundreds of cells, and a
-template takes ten times as long for each (docs/decisions/0050-matrix.md).
+By markup, which escapes every value, and not by a template: a page has hundreds of cells, and a template
+takes ten times as long for each (docs/decisions/0050-matrix.md).
 """
 
 from datetime import datetime
 
-from django.utils.html import format_html
-
 from relays.domain.words import count, span, visible
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
-from relays.selectors.readings import Reading
+from relays.selectors.markup import markup
+from relays.selectors.readings import Details, Reading
 from relays.selectors.states import TONES, words
 
 _CELL = (
@@ -21,16 +20,17 @@ _CELL = (
     '<span class="sub"><span>{others}</span>{age}</span>'
     '<span class="sub"><span>{place}</span></span>{trouble}</a></li>'
 )
-_TROUBLE = '<span class="sub trouble">{} {}</span>'
-_NO_FIGURES = format_html('<span class="asof">{}</span>', "no figures yet")
+_TROUBLE = '<span class="sub trouble">{host} {state}</span>'
+_NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
 
-def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: datetime) -> str:
+def cell(reading: Reading, host: HostStatus, url: str, details: Details, now: datetime) -> str:
     """Return an instance as a list item; url: the pages of instances, with {} for an id.
 
     The figures of a host that is not fresh are the last known ones, and look and read so.
     """
-    return format_html(
+    addresses = details.addresses
+    return markup(
         _CELL,
         tone=f"tone-{TONES[reading.state]}" if host.fresh else "tone-idle last-known",
         key=reading.id,
@@ -42,9 +42,9 @@ def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: date
         if reading.oldest_s is None
         else f"deferred, oldest {span(reading.oldest_s)}",
         others=_others(reading),
-        age=moment(reading.sampled_at, now, stale=not host.fresh) or _NO_FIGURES,
+        age=moment(details.sampled_at, now, stale=not host.fresh) or _NO_FIGURES,
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
-        trouble="" if host.fresh else format_html(_TROUBLE, host.name, words(host.state)),
+        trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
     )
 
 

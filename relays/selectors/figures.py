@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
-from django.utils.html import format_html
 
 from relays.domain.words import span
+from relays.selectors.markup import markup
 
 
 def moment(at: datetime | None, now: datetime, *, stale: bool = False) -> str:
@@ -16,11 +16,11 @@ def moment(at: datetime | None, now: datetime, *, stale: bool = False) -> str:
     """
     if at is None:
         return ""
-    return format_html(
-        '<time class="{}" datetime="{}" data-age>{} ago</time>',
-        "asof stale" if stale else "asof",
-        at.isoformat(timespec="seconds"),
-        span((now - at).total_seconds()),
+    return markup(
+        '<time class="{tone}" datetime="{at}" data-age>{age} ago</time>',
+        tone="asof stale" if stale else "asof",
+        at=at.isoformat(timespec="seconds"),
+        age=span((now - at).total_seconds()),
     )
 
 

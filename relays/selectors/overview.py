@@ -12,16 +12,16 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, F, Max, Min, Q
 from django.urls import reverse
 
 from relays.domain.words import count, plural, span
-from relays.models import Host, Provider, ProviderHour
+from relays.models import Host, Instance, ProviderHour
 from relays.selectors.abnormal import Abnormal, abnormal_lines
 from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
-from relays.selectors.readings import Reading, addresses_of, instance_urls, normal, readings
+from relays.selectors.readings import NO_DETAILS, Reading, details_of, instance_urls, normal, readings
 from relays.selectors.states import RANK
 
 # A provider's row shows this many instances; more of them fold into one line where nothing is wrong.
@@ -116,14 +116,14 @@ def matrix(
     everything = readings(now)
     present = [reading for reading in everything if reading.removed_at is None]
     lines, more = abnormal_lines(everything, hosts, now, None if all_abnormal else ABNORMAL_SHOWN)
-    sampled = [reading.sampled_at for reading in present if reading.sampled_at]
+    providers = _providers()
     return Matrix(
         tag=tag,
         hosts=len(hosts),
         summary=f"{plural(len(present), 'instance')} on {plural(len(hosts), 'host')}",
-        newest=moment(max(sampled, default=None), now),
-        oldest=moment(min(sampled, default=None), now),
-        rows=_rows(present, _Asked(hosts, opened, now)),
+        newest=moment(max(filter(None, (provider.newest for provider in providers)), default=None), now),
+        oldest=moment(min(filter(None, (provider.oldest for provider in providers)), default=None), now),
+        rows=_rows(present, providers, _Asked(hosts, opened, now)),
         abnormal=lines,
         abnormal_more=more,
     )
@@ -133,6 +133,23 @@ class _Provider(NamedTuple):
     id: int | None
     slug: str
     name: str
+    # Of its instances' newest figures; None: none of them was ever read.
+    oldest: datetime | None
+    newest: datetime | None
+
+
+def _providers() -> list[_Provider]:
+    """Return the providers that have instances, in the matrix' order; last what stands for none."""
+    rows = (
+        Instance.objects.filter(removed_at=None)
+        .order_by(F("provider__position").asc(nulls_last=True), "provider__slug")
+        .values_list("provider_id", "provider__slug", "provider__name")
+        .annotate(oldest=Min("state__sampled_at"), newest=Max("state__sampled_at"))
+    )
+    return [
+        _Provider(pk, slug or NO_PROVIDER, name or "no provider yet", oldest, newest)
+        for pk, slug, name, oldest, newest in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,46 +161,45 @@ class _Asked:
     now: datetime
 
 
-def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
+def _rows(present: Iterable[Reading], providers: list[_Provider], asked: _Asked) -> list[Row]:
     groups: dict[int | None, list[Reading]] = defaultdict(list)
     for reading in present:
         groups[reading.provider_id].append(reading)
-    providers = [
-        *(_Provider(*row) for row in Provider.objects.values_list("id", "slug", "name")),
-        _Provider(None, NO_PROVIDER, "no provider yet"),
-    ]
     filled = [provider for provider in providers if provider.id in groups]
-    shown = {
-        provider: _shown(groups[provider.id], asked.hosts, spelled_out=provider.slug in asked.opened)
+    parted = {
+        provider: _parted(groups[provider.id], asked.hosts, spelled_out=provider.slug in asked.opened)
         for provider in filled
     }
-    addresses = addresses_of([reading.id for cells in shown.values() for reading in cells])
+    details = details_of([reading.id for shown, _ in parted.values() for reading in shown])
     trends = _trends(asked.now)
     url = instance_urls()
     rows = []
-    for provider in filled:
-        spelled_out = shown[provider]
+    for provider, (shown, hidden) in parted.items():
         cells = [
-            cell(reading, asked.hosts[reading.host_id], url, addresses.get(reading.id, ""), asked.now)
-            for reading in spelled_out
+            cell(reading, asked.hosts[reading.host_id], url, details.get(reading.id, NO_DETAILS), asked.now)
+            for reading in shown
         ]
-        hidden = set(groups[provider.id]) - set(spelled_out)
         rows.append(_row(provider, groups[provider.id], cells, hidden, asked, trends.get(provider.id)))
     return rows
 
 
-def _shown(group: list[Reading], hosts: dict[int, HostStatus], *, spelled_out: bool) -> list[Reading]:
-    """Return the instances that get a cell: all by name where they fit, else what is not normal first."""
+def _parted(
+    group: list[Reading], hosts: dict[int, HostStatus], *, spelled_out: bool
+) -> tuple[list[Reading], list[Reading]]:
+    """Return the instances that get a cell, and those that fold away.
+
+    All get one, by name, where they fit; else what is not normal comes first.
+    """
     if len(group) <= CELLS_SHOWN:
-        return group
+        return group, []
     quiet: list[Reading] = []
     loud: list[Reading] = []
     for reading in group:
         (quiet if normal(reading, hosts[reading.host_id]) else loud).append(reading)
     loud.sort(key=lambda reading: (RANK.get(reading.state, len(RANK)), -(reading.deferred or 0)))
-    if spelled_out:
-        return loud + quiet
-    return (loud + quiet)[: max(CELLS_SHOWN, min(len(loud), TROUBLED_SHOWN))]
+    ranked = loud + quiet
+    shown = len(ranked) if spelled_out else max(CELLS_SHOWN, min(len(loud), TROUBLED_SHOWN))
+    return ranked[:shown], ranked[shown:]
 
 
 def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
@@ -197,7 +213,6 @@ def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
     slug = provider.slug
     known = [reading for reading in group if reading.deferred is not None]
     unknown = len(group) - len(known)
-    sampled = [reading.sampled_at for reading in group if reading.sampled_at]
     return Row(
         slug=slug,
         name=provider.name,
@@ -207,7 +222,7 @@ def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
         oldest=_oldest(group),
         unknown=f"and {plural(unknown, 'instance')} unknown" if known and unknown else "",
         moment=moment(
-            min(sampled, default=None),
+            provider.oldest,
             asked.now,
             stale=any(not asked.hosts[reading.host_id].fresh for reading in group),
         ),

@@ -1,6 +1,5 @@
 """The newest figures of many instances, without building a model for each."""
 
-from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from relays.domain.health import State
-from relays.models import Address, Instance
+from relays.models import Instance
 from relays.selectors.hosts import HostStatus
 from relays.selectors.states import REMOVED
 
@@ -30,7 +29,6 @@ class Reading(NamedTuple):
     hold: int | None
     corrupt: int | None
     oldest_s: int | None
-    sampled_at: datetime | None
 
     @property
     def state(self) -> str:
@@ -57,7 +55,6 @@ def readings(now: datetime) -> list[Reading]:
             "state__hold",
             "state__corrupt",
             "state__oldest_s",
-            "state__sampled_at",
         )
     ]
 
@@ -67,13 +64,28 @@ def normal(reading: Reading, host: HostStatus) -> bool:
     return reading.state == State.OK and host.fresh
 
 
-def addresses_of(instance_ids: list[int]) -> dict[int, str]:
-    """Return the addresses of instances, joined for the eye, by instance id."""
-    found: dict[int, list[str]] = defaultdict(list)
-    rows = Address.objects.filter(instance_id__in=instance_ids).values_list("instance_id", "ip")
-    for instance_id, ip in rows:
-        found[instance_id].append(ip)
-    return {instance_id: ", ".join(ips) for instance_id, ips in found.items()}
+class Details(NamedTuple):
+    """What only an instance that is spelled out needs: when it was read, and its addresses for the eye."""
+
+    sampled_at: datetime | None
+    addresses: str
+
+
+NO_DETAILS = Details(None, "")
+
+
+def details_of(instance_ids: list[int]) -> dict[int, Details]:
+    """Return the details of instances by instance id, in one query."""
+    rows = (
+        Instance.objects.filter(pk__in=instance_ids)
+        .order_by("addresses__id")
+        .values_list("id", "state__sampled_at", "addresses__ip")
+    )
+    found: dict[int, Details] = {}
+    for instance_id, sampled_at, ip in rows:
+        known = found.get(instance_id)
+        found[instance_id] = Details(sampled_at, f"{known.addresses}, {ip}" if known else ip or "")
+    return found
 
 
 def instance_urls() -> str:

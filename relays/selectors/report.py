@@ -6,7 +6,7 @@ from typing import Any
 from relays.domain.words import visible
 from relays.models import Provider
 from relays.selectors.hosts import HostStatus, host_statuses
-from relays.selectors.readings import Reading, addresses_of, readings
+from relays.selectors.readings import NO_DETAILS, Details, Reading, details_of, readings
 
 
 def fleet_report(now: datetime) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def fleet_report(now: datetime) -> dict[str, Any]:
     providers = dict(Provider.objects.values_list("id", "slug"))
     order = {provider_id: place for place, provider_id in enumerate(providers)}
     present.sort(key=lambda reading: order.get(reading.provider_id or 0, len(order)))
-    addresses = addresses_of([reading.id for reading in present])
+    details = details_of([reading.id for reading in present])
     return {
         "at": _iso(now),
         "hosts": [_host(host) for host in hosts.values()],
@@ -28,7 +28,7 @@ def fleet_report(now: datetime) -> dict[str, Any]:
                 reading,
                 hosts[reading.host_id].name,
                 providers.get(reading.provider_id or 0),
-                addresses.get(reading.id),
+                details.get(reading.id, NO_DETAILS),
             )
             for reading in present
         ],
@@ -45,12 +45,12 @@ def _host(host: HostStatus) -> dict[str, Any]:
     }
 
 
-def _instance(reading: Reading, host: str, provider: str | None, address: str | None) -> dict[str, Any]:
+def _instance(reading: Reading, host: str, provider: str | None, details: Details) -> dict[str, Any]:
     return {
         "host": host,
         "name": visible(reading.name),
         "provider": provider,
-        "address": address,
+        "address": details.addresses or None,
         "queues": {
             "incoming": reading.incoming,
             "active": reading.active,
@@ -60,7 +60,7 @@ def _instance(reading: Reading, host: str, provider: str | None, address: str | 
         },
         "oldest_s": reading.oldest_s,
         "state": reading.state,
-        "sampled_at": _iso(reading.sampled_at),
+        "sampled_at": _iso(details.sampled_at),
     }
 
 
