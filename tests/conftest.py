@@ -24,6 +24,9 @@ atexit.register(shutil.rmtree, _DATA_DIR, ignore_errors=True)
 os.environ["FLEET_DATA"] = _DATA_DIR
 os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
 
+# The browser's fixtures, for tests/browser/ and for the lab's own look at a page: Chromium starts once.
+pytest_plugins = ["tests.browser.visits"]
+
 PURE_CODE = ("relays/domain", "relays/agent")
 PURE_CODE_COVERED_PERCENT = 95
 _COVERED = pytest.StashKey[dict[str, float]]()

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.agent import measured
+
 _OVERLAID = ("/etc", "/usr/local", "/var/lib", "/root")
 _EMPTY = ("/run", "/var/spool", "/var/log")
 _NOBODY = 65534
@@ -40,6 +42,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL,
         )
         self._first = self._wait_until_ready()
+        measured.begin(self.inside("/"))
         return self
 
     def _script(self) -> str:
@@ -67,6 +70,7 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         assert self._unshare is not None
+        measured.end(self.inside("/"))
         os.kill(self._first, signal.SIGKILL)
         self._unshare.wait(20)
 

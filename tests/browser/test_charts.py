@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import HARMLESS, Visit
+from tests.browser.visits import HARMLESS, Visit
 from tests.factories import fleet_make, samples_make, snapshot_make
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -7,7 +7,7 @@ from django.utils import timezone
 from playwright.sync_api import Route, expect
 
 from relays.models import Host, InstanceState
-from tests.browser.conftest import PASSWORD, Visit
+from tests.browser.visits import PASSWORD, Visit
 from tests.factories import fleet_make, host_make, instance_make
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.conftest import Visit
+from tests.browser.visits import Visit
 from tests.factories import THROTTLE, fleet_make, host_make, samples_make, snapshot_make
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

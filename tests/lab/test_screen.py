@@ -14,11 +14,9 @@ from fleet.rehearsal.register import register
 from relays.models import Host, Instance
 from relays.services.collect import poll_host
 from relays.services.providers import load_shipped
-from tests.browser.conftest import Visit, chromium, visit
+from tests.browser.visits import Visit
 
 from .conftest import Wait
-
-__all__ = ["chromium", "visit"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
