@@ -17,6 +17,7 @@ MAX_COUNT = 2_147_483_647
 MAX_SIZE = 2**62
 MAX_INSTANCES = 500
 MAX_DOMAIN = 255
+MAX_REPLY = 2_000
 AGE_BUCKETS = 10
 QUEUES = ("incoming", "active", "deferred", "hold", "corrupt")
 
@@ -226,9 +227,7 @@ def _check_domain_rows(rows: Sequence[Any]) -> None:
         raise BadRow("a count of domains is not a count")
     if not _all_are(str, names):
         raise BadRow("a domain is not text")
-    if not "".join(names).isprintable() or max(map(len, names)) > MAX_DOMAIN:
-        for entry in rows:
-            entry[0] = printable(entry[0], MAX_DOMAIN)
+    _make_printable(rows, names, MAX_DOMAIN)
 
 
 def _replies(row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -236,16 +235,32 @@ def _replies(row: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     table = _mapping(row, "replies")
     rows = _list(table, "rows", 100)
-    for entry in rows:
-        if not (type(entry) is list and len(entry) == 2 and type(entry[0]) is str and _is_count(entry[1])):
-            raise BadRow("a row of replies is not [text, count]")
-        entry[0] = printable(entry[0], 2_000)
+    _check_reply_rows(rows)
     return {
         "total": _needed_count(table, "total"),
         "rows": rows,
         "other": _needed_count(table, "other"),
         "sampled": _needed_count(table, "sampled"),
     }
+
+
+def _check_reply_rows(rows: Sequence[Any]) -> None:
+    """Check [text, count] rows by column, as those of domains."""
+    if not rows:
+        return
+    if not _all_are(list, rows) or set(map(len, rows)) != {2}:
+        raise BadRow("a row of replies is not [text, count]")
+    texts, counts = zip(*rows, strict=True)
+    if not _all_are(str, texts) or not all(map(_is_count, counts)):
+        raise BadRow("a row of replies is not [text, count]")
+    _make_printable(rows, texts, MAX_REPLY)
+
+
+def _make_printable(rows: Sequence[Any], texts: Sequence[str], limit: int) -> None:
+    """Make the texts that rows begin with printable: nearly always all of them are."""
+    if not "".join(texts).isprintable() or max(map(len, texts)) > limit:
+        for entry in rows:
+            entry[0] = printable(entry[0], limit)
 
 
 def _worst_condition(row: Mapping[str, Any]) -> Condition | None:
