@@ -17,10 +17,10 @@ def main(arguments: list[str]) -> int:
     if arguments == ["version"]:
         print(VERSION)
         return 0
-    from relays.agent import install  # noqa: PLC0415
+    from relays.agent import commands  # noqa: PLC0415
     from relays.agent.archive import own_bytes  # noqa: PLC0415
 
-    return install.run(arguments, own_bytes())
+    return commands.run(arguments, own_bytes())
 
 
 if __name__ == "__main__":

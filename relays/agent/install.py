@@ -1,4 +1,4 @@
-"""The commands `install` and `uninstall`: a plan first, then its steps. Root's, on the host itself, only.
+"""The commands `install` and `uninstall`: a plan first, then its steps.
 
 What a crash leaves, the next install completes and uninstall removes: see manifest.py.
 """
@@ -11,13 +11,12 @@ import binascii
 import ipaddress
 import json
 import os
-import sys
 from typing import NamedTuple
 
-from relays.agent import children, items, sshd
+from relays.agent import children, guard, items, sshd, systemd
 from relays.agent.items import Directory, File, Item, Member, User
 from relays.agent.manifest import Manifest
-from relays.agent.protocol import EXIT_INTERNAL, EXIT_REFUSED, Refused
+from relays.agent.protocol import Refused
 
 READ_USER = "relay-read"
 PROGRAM_DIR = "/usr/local/libexec/relay-fleet"
@@ -32,6 +31,10 @@ LOG_GROUP = "adm"
 _PARENTS = ("/usr/local", "/etc", "/etc/ssh")
 _KEY_TYPE = "ssh-ed25519"
 
+_GUARD = f"{PROGRAM} guard --every 60"
+_BY_HAND = f"no systemd runs this host: have an init script start, as root: {_GUARD}"
+_BY_HAND_END = f"no systemd runs this host: take the guard out of its init script and end it: {_GUARD}"
+
 
 class Step(NamedTuple):
     """A change that is wanted, in words, and the item that makes it."""
@@ -40,54 +43,15 @@ class Step(NamedTuple):
     item: Item
 
 
-def run(arguments: list[str], program: bytes | None) -> int:
-    """Run `install` or `uninstall`. program: relayctl.pyz's own bytes, None from a source tree."""
-    options = _options(arguments)
-    try:
-        _refuse_unless_root_here()
-        if options.command == "install":
-            return _install(options, program)
-        return _uninstall(options)
-    except (Refused, children.NotInstalled, children.TimedOut) as error:
-        print(f"relayctl: refused: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except OSError as error:
-        print(f"relayctl: stopped half-way: {error}; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERNAL
-
-
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="relayctl.pyz")
-    commands = parser.add_subparsers(dest="command", required=True)
-    install = commands.add_parser("install", help="let the console read this host's queues")
-    install.add_argument("--read-key", required=True, metavar="'ssh-ed25519 AAAA...'")
-    install.add_argument(
-        "--from", dest="sources", default="", metavar="ADDR[,ADDR]", help="where it connects from"
-    )
-    install.add_argument("--overwrite", action="store_true", help="also files that were changed by hand")
-    uninstall = commands.add_parser("uninstall", help="remove what install made")
-    for command in (install, uninstall):
-        command.add_argument("--yes", action="store_true", help="do it; without this it is only listed")
-        command.add_argument("--json", action="store_true")
-    return parser.parse_args(arguments)
-
-
-def _refuse_unless_root_here() -> None:
-    """The console holds no way to root: what a key can reach must not install anything."""
-    if "SSH_ORIGINAL_COMMAND" in os.environ:
-        raise Refused("not over a forced command")
-    if os.geteuid() != 0:
-        raise Refused("only root installs; nothing was changed")
-
-
-def _install(options: argparse.Namespace, program: bytes | None) -> int:
+def install(options: argparse.Namespace, program: bytes | None) -> int:
+    """Plan, and with --yes apply. program: relayctl.pyz's own bytes, None from a source tree."""
     if program is None:
         raise Refused("only the built relayctl.pyz installs itself")
     wanted = _wanted(options, program)
     _check_host()
     manifest = Manifest.load()
     steps = plan(wanted, manifest)
-    _show(options, [step.words for step in steps])
+    _show(options, [step.words for step in steps], _BY_HAND)
     if options.yes and steps:
         apply(steps, manifest)
     return 0
@@ -105,6 +69,7 @@ def _wanted(options: argparse.Namespace, program: bytes) -> list[Item]:
         Member(READ_USER, LOG_GROUP),
         Directory(KEYS_DIR),
         File(READ_KEYS, key_line.encode(), 0o644, overwrite=overwrite),
+        *(systemd.guard(PROGRAM, overwrite=overwrite) if systemd.runs_host() else []),
         Directory(sshd.SNIPPETS),
         sshd.Snippet(SNIPPET, READ_USER, READ_KEYS, PROGRAM, overwrite=overwrite),
     ]
@@ -167,9 +132,10 @@ def apply(steps: list[Step], manifest: Manifest) -> None:
     manifest.save()
 
 
-def _uninstall(options: argparse.Namespace) -> int:
+def uninstall(options: argparse.Namespace) -> int:
+    """List what was installed, and with --yes take it away."""
     manifest = Manifest.load()
-    _show(options, [items.removal(record)[0] for record in reversed(manifest.records)])
+    _show(options, [items.removal(record)[0] for record in reversed(manifest.records)], _BY_HAND_END)
     if options.yes:
         remove(manifest)
     return 0
@@ -182,18 +148,25 @@ def remove(manifest: Manifest) -> None:
             items.take_away(record)
             if record["key"] == f"{sshd.SNIPPETS}/{SNIPPET}":
                 sshd.reload()
+            if systemd.is_unit(record["key"]):
+                systemd.reload()
         manifest.records.remove(record)
         manifest.save()
     manifest.save()
+    guard.withdraw()
 
 
-def _show(options: argparse.Namespace, words: list[str]) -> None:
-    """Tell what will be changed, or would be, before anything is."""
+def _show(options: argparse.Namespace, words: list[str], by_hand: str) -> None:
+    """Tell what will be changed, or would be, before anything is; by_hand: what is left without systemd."""
+    notes = [] if systemd.runs_host() else [by_hand]
     if options.json:
-        print(json.dumps({"command": options.command, "applied": options.yes, "changes": words}))
+        told = {"command": options.command, "applied": options.yes, "changes": words, "notes": notes}
+        print(json.dumps(told))
         return
     print(f"{'changing' if options.yes else 'would change'}:" if words else "nothing to change")
     for line in words:
         print(f"  {line}")
     if words and not options.yes:
         print("nothing was changed; --yes does it")
+    for line in notes:
+        print(line)

@@ -174,22 +174,46 @@ class Member(Item):
             command("usermod", "--append", "--groups", self._group, self._user)
 
 
+class Timer(Item):
+    """A timer of systemd's, enabled and started; its files are there already. key: the unit's name."""
+
+    kind = "timer"
+
+    def change(self, manifest: Manifest) -> str | None:
+        made = manifest.find(self.kind, self.key) is not None
+        if made and _unit_is("enabled", self.key) and _unit_is("active", self.key):
+            return None
+        return f"enable and start {self.key}"
+
+    def claim(self, manifest: Manifest) -> None:
+        manifest.add(self.kind, self.key)
+
+    def apply(self) -> None:
+        command("systemctl", "enable", "--now", self.key)
+
+
 def removal(record: dict[str, Any]) -> tuple[str, bool]:
     """Return what take_away() would do with a manifest's record, in words, and whether it would remove it."""
     kind, key = record["kind"], record["key"]
     if kind == "file":
-        current = read_regular(key)
-        if current is None:
-            return f"{key} is gone already", True
-        if sha256_of(current) not in record["sha256"]:
-            return f"keep {key}: it was changed by hand", False
-        return f"remove {key}", True
+        return _removal_of_file(key, record["sha256"])
     if kind == "directory":
         return f"remove directory {key} where it is empty", True
     if kind == "user":
         return f"remove user {key}", True
+    if kind == "timer":
+        return f"stop and disable {key}", True
     user, _, group = key.partition(":")
     return f"remove {user} from group {group}", True
+
+
+def _removal_of_file(path: str, written: list[str]) -> tuple[str, bool]:
+    current = read_regular(path)
+    if current is None:
+        return f"{path} is gone already", True
+    if sha256_of(current) not in written:
+        return f"keep {path}: it was changed by hand", False
+    return f"remove {path}", True
 
 
 def take_away(record: dict[str, Any]) -> None:
@@ -205,10 +229,29 @@ def take_away(record: dict[str, Any]) -> None:
     elif kind == "user":
         if user_exists(key):
             command("userdel", key)
+    elif kind == "timer":
+        _end_timer(key)
     else:
         user, _, group = key.partition(":")
         if user_exists(user) and _is_member(user, group):
             command("gpasswd", "--delete", user, group)
+
+
+def _end_timer(key: str) -> None:
+    """Stop a timer, and what it may just have started, and disable it; systemd may no longer run here."""
+    if _unit_is("active", key):
+        command("systemctl", "stop", key, f"{os.path.splitext(key)[0]}.service")
+    if _unit_is("enabled", key):
+        command("systemctl", "disable", key)
+
+
+def _unit_is(state: str, unit: str) -> bool:
+    """Ask systemd whether a unit is `active` or `enabled`; where there is no systemctl it is not."""
+    try:
+        arguments = [children.find_program("systemctl"), "--quiet", f"is-{state}", unit]
+    except children.NotInstalled:
+        return False
+    return children.output(arguments, timeout_s=_COMMAND_S)[0].status == 0
 
 
 def command(name: str, *arguments: str) -> None:

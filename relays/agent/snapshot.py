@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from relays.agent import postfix, system
+from relays.agent import corrupt, postfix, system
 from relays.agent.deadline import Deadline
 from relays.agent.protocol import Answer, BadRequest, Refused, condition, integer, refuse_unknown
 from relays.domain.queue import MAILDROP, MAX_LINE, QUEUES, QueueSummary
@@ -161,12 +161,11 @@ def _reading_conditions(summary: QueueSummary) -> list[dict[str, str]]:
 
 
 def _count_corrupt(row: dict[str, Any], queue_directory: str) -> None:
-    """Count the queue that postqueue(1) does not list, where the directory may be read (mode 0700)."""
+    """Fill in the queue that postqueue(1) does not list."""
     try:
-        row["queues"]["corrupt"] = len(os.listdir(os.path.join(queue_directory, "corrupt")))
-    except OSError as error:
-        detail = f"{queue_directory}/corrupt: {error.strerror}, and postqueue does not list it"
-        row["conditions"].append(condition("not_readable", "corrupt", detail))
+        row["queues"]["corrupt"] = corrupt.number(queue_directory)
+    except corrupt.Unknown as error:
+        row["conditions"].append(condition("not_readable", "corrupt", str(error)))
 
 
 def host_row(needs: dict[str, int]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from relays.agent.build import build
+from tests.agent import systemctl
 from tests.agent.sandbox import Sandbox
 
 pytestmark = pytest.mark.lab
@@ -21,14 +23,21 @@ PYZ = "/root/relayctl.pyz"
 PROGRAM = "/usr/local/libexec/relay-fleet/relayctl.pyz"
 KEYS = "/etc/ssh/relay-fleet/relay-read.keys"
 SNIPPET = "/etc/ssh/sshd_config.d/60-relay-fleet.conf"
+UNITS = [f"/etc/systemd/system/relay-fleet-guard.{kind}" for kind in ("service", "timer")]
 MANIFEST = "/var/lib/relay-fleet/manifest.json"
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Sandbox]:
+    """A host that systemd runs, as far as files and a stand-in for systemctl can show it."""
     with Sandbox(tmp_path / "host") as sandbox:
         sandbox.write(PYZ, build(), 0o755)
         sandbox.run("ssh-keygen", "-A")
+        sandbox.run("mkdir", "-p", "/run/systemd/system", "/etc/systemd/system")
+        sandbox.write("/usr/local/sbin/systemctl", systemctl.script(), 0o755)
+        for real in ("/usr/bin/systemctl", "/bin/systemctl"):
+            if Path(real).exists():
+                sandbox.run("mount", "--bind", "/usr/local/sbin/systemctl", real)
         yield sandbox
 
 
@@ -51,8 +60,9 @@ def state(host: Sandbox) -> dict[str, object]:
     ).stdout
     # useradd's own back-ups and locks are not ours, nor is the time it notes.
     left = [line for line in listed.decode().splitlines() if not line.split()[0].endswith(("-", ".lock"))]
+    active = host.run("find", "/run/stand-in", "-name", "relay-fleet*", check=False).stdout
     accounts = {name: host.inside(f"/etc/{name}").read_text() for name in ("passwd", "group", "shadow")}
-    return {"files": sorted(left), **accounts}
+    return {"files": sorted(left), "units": active, **accounts}
 
 
 def test_without_yes_it_lists_the_changes_and_makes_none(host: Sandbox) -> None:
@@ -60,7 +70,7 @@ def test_without_yes_it_lists_the_changes_and_makes_none(host: Sandbox) -> None:
     changes = install(host)
 
     assert state(host) == before
-    for thing in (PROGRAM, KEYS, SNIPPET, "relay-read", "adm"):
+    for thing in (PROGRAM, KEYS, SNIPPET, *UNITS, "relay-read", "adm"):
         assert any(thing in change for change in changes)
 
 
@@ -89,6 +99,45 @@ def test_uninstall_leaves_the_host_as_it_was(host: Sandbox) -> None:
 
     assert PROGRAM in listed
     assert state(host) == before
+
+
+def test_systemd_starts_the_guard_from_now_on(host: Sandbox) -> None:
+    install(host, "--yes")
+
+    assert host.inside("/run/stand-in/active/relay-fleet-guard.timer").exists()
+    assert host.run("systemctl", "is-enabled", "relay-fleet-guard.timer", check=False).returncode == 0
+    asked = host.inside("/run/stand-in/calls").read_text().splitlines()
+    assert asked.index("enable --now relay-fleet-guard.timer") > asked.index("daemon-reload")
+    assert host.run(PYZ, "install", "--read-key", KEY, "--json").stdout.endswith(b'"notes": []}\n')
+
+
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="a host without systemd cannot check its units"
+)
+def test_systemd_finds_nothing_wrong_with_the_units(host: Sandbox) -> None:
+    install(host, "--yes")
+    checked = host.run("systemd-analyze", "verify", "--man=no", *UNITS, check=False)
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_a_host_without_systemd_gets_no_unit_but_the_line_for_its_init_script(host: Sandbox) -> None:
+    host.run("rmdir", "/run/systemd/system")
+    said = host.run(PYZ, "install", "--read-key", KEY, "--yes").stdout.decode()
+
+    assert said.endswith(f"have an init script start, as root: {PROGRAM} guard --every 60\n")
+    assert not any(host.inside(unit).exists() for unit in UNITS)
+    assert not host.inside("/run/stand-in").exists()
+
+
+def test_a_unit_that_was_changed_by_hand_is_kept(host: Sandbox) -> None:
+    install(host, "--yes")
+    host.write(UNITS[0], "# mine\n")
+
+    assert UNITS[0] in refusal(host, "install", "--read-key", KEY, "--yes")
+    host.run(PYZ, "uninstall", "--yes")
+    assert host.inside(UNITS[0]).read_text() == "# mine\n"
+    assert not host.inside(UNITS[1]).exists()
 
 
 def test_a_key_is_bound_to_where_the_console_is(host: Sandbox) -> None:
@@ -211,7 +260,7 @@ def test_a_manifest_that_cannot_be_read_stops_everything(host: Sandbox) -> None:
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {pyz!r})
-from relays.agent import install, items, manifest, sshd
+from relays.agent import commands, items, sshd
 left = {calls}
 def fatal(function):
     def call(*arguments, **more):
@@ -224,7 +273,7 @@ def fatal(function):
 for name in ("rename", "mkdir", "unlink", "fsync"):
     setattr(os, name, fatal(getattr(os, name)))
 items.command, sshd.reload = fatal(items.command), fatal(sshd.reload)
-install.run({arguments!r}, open({pyz!r}, "rb").read())
+commands.run({arguments!r}, open({pyz!r}, "rb").read())
 """
 
 
@@ -233,7 +282,7 @@ install.run({arguments!r}, open({pyz!r}, "rb").read())
 def test_killed_anywhere_it_is_completed_or_removed(host: Sandbox, end: str, first: int) -> None:
     before = state(host)
     arguments = ["install", "--read-key", KEY, "--yes"]
-    for calls in range(first, 80, 6):
+    for calls in range(first, 120, 8):
         killed = host.run(
             "python3", "-c", _KILLED.format(pyz=PYZ, calls=calls, arguments=arguments), check=False
         )
@@ -251,7 +300,7 @@ def test_killed_anywhere_it_is_completed_or_removed(host: Sandbox, end: str, fir
 
 def test_uninstall_killed_anywhere_is_completed_by_another(host: Sandbox) -> None:
     before = state(host)
-    for calls in range(0, 80, 6):
+    for calls in range(0, 120, 8):
         install(host, "--yes")
         program = _KILLED.format(pyz=PYZ, calls=calls, arguments=["uninstall", "--yes"])
         killed = host.run("python3", "-c", program, check=False)

@@ -115,6 +115,22 @@ def test_root_reads_the_corrupt_queue_too(host: Sandbox) -> None:
     assert b'"corrupt":1}' in output
 
 
+# What the unit leaves to the guard: root with no right but to read.
+_CONFINED = ["setpriv", "--bounding-set", "-all,+dac_read_search", "--no-new-privs"]
+
+
+@pytest.mark.parametrize("confined", [[], _CONFINED], ids=["root", "confined"])
+def test_the_guard_s_count_reaches_who_may_not_read_the_queue(host: Sandbox, confined: list[str]) -> None:
+    host.write("/var/spool/postfix-msn-a/corrupt/4jWKWh04b5z1T1", "x")
+    host.run(*confined, PYZ, "guard")
+    host.inside("/var/spool/postfix-msn-a/corrupt/4jWKWh04b5z1T1").unlink()
+    row = rows(ask(host, "snapshot"))["msn-a"]
+    host.run("rm", "-r", "/run/relay-fleet")
+
+    assert row["queues"]["corrupt"] == 1
+    assert row["conditions"] == []
+
+
 def test_a_stopped_instance_has_no_counts(host: Sandbox) -> None:
     row = rows(ask(host, "snapshot", instances=["msn-b"]))["msn-b"]
 
