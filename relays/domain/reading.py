@@ -86,7 +86,7 @@ class InstanceReading:
     """A row of `snapshot`: one queue as it was at sampled_at (the host's clock, s since 1970).
 
     None: a count that could not be read, and running where that could not be told. domains and replies are
-    tables as the protocol gives them, None where the queue was not read.
+    tables as the protocol gives them, None where the queue was not read. corrupt_unread: why corrupt is None.
     """
 
     name: str
@@ -103,6 +103,7 @@ class InstanceReading:
     domains: Mapping[str, Any] | None
     replies: Mapping[str, Any] | None
     condition: Condition | None
+    corrupt_unread: str = ""
 
     @property
     def was_read(self) -> bool:
@@ -152,6 +153,7 @@ def parse_instance_facts(row: Mapping[str, Any]) -> InstanceFacts:
 def parse_instance_reading(row: Mapping[str, Any]) -> InstanceReading:
     """Return one instance of a `snapshot`. Raises BadRow."""
     queues = _mapping(row, "queues")
+    conditions = _conditions(row)
     return InstanceReading(
         name=_matching(row, "name", _NAME),
         config_dir=_matching(row, "config_dir", _PATH),
@@ -166,7 +168,8 @@ def parse_instance_reading(row: Mapping[str, Any]) -> InstanceReading:
         size_bytes=_count(row, "size_bytes", MAX_SIZE),
         domains=_domains(row),
         replies=_replies(row),
-        condition=_worst_condition(row),
+        condition=_worst(conditions),
+        corrupt_unread=next((c.detail for c in conditions if _is_about_corrupt(c)), ""),
     )
 
 
@@ -263,17 +266,24 @@ def _make_printable(rows: Sequence[Any], texts: Sequence[str], limit: int) -> No
             entry[0] = printable(entry[0], limit)
 
 
-def _worst_condition(row: Mapping[str, Any]) -> Condition | None:
-    """Return the condition that matters most; a `corrupt` queue that may not be read is the normal case."""
-    conditions = [
+def _conditions(row: Mapping[str, Any]) -> list[Condition]:
+    return [
         Condition(
             _matching(entry, "code", _CODE), _matching(entry, "what", _CODE), _text(entry, "detail", 300)
         )
         for entry in _list(row, "conditions", 50)
     ]
-    ours = [c for c in conditions if (c.code, c.what) != ("not_readable", "corrupt")]
+
+
+def _worst(conditions: Iterable[Condition]) -> Condition | None:
+    """Return the condition that matters most: not that of `corrupt`, without which all else is known."""
+    others = [c for c in conditions if not _is_about_corrupt(c)]
     known = {code: place for place, code in enumerate(_CONDITION_ORDER)}
-    return min(ours, key=lambda c: known.get(c.code, len(known)), default=None)
+    return min(others, key=lambda c: known.get(c.code, len(known)), default=None)
+
+
+def _is_about_corrupt(condition: Condition) -> bool:
+    return (condition.code, condition.what) == ("not_readable", "corrupt")
 
 
 def _spool(value: object) -> dict[str, Any]:

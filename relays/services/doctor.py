@@ -261,6 +261,7 @@ def _instances(seen: _Seen) -> Iterable[Check]:
         "Set maillog_file in its main.cf, or let syslog write its syslog_name to a file.",
     )
     yield _readable(seen)
+    yield _guard(seen)
     yield _distinct(found, "bind_unique", "No two instances share an address", lambda i: i.ips, _BIND_REMEDY)
     yield _distinct(
         found,
@@ -274,6 +275,11 @@ def _instances(seen: _Seen) -> Iterable[Check]:
 _LISTED_REMEDY = (
     "Add its directory to multi_instance_directories (or alternate_config_directories) in "
     "/etc/postfix/main.cf: postqueue -c refuses any other to a user that is not root."
+)
+_GUARD_REMEDY = (
+    "Only root can count them: run relayctl's install again and see `systemctl status "
+    "relay-fleet-guard.timer`; where systemd does not run it, have an init script start "
+    "/usr/local/libexec/relay-fleet/relayctl.pyz guard --every 60"
 )
 _BIND_REMEDY = "Give each its own smtp_bind_address: providers judge the address."
 _HELO_REMEDY = "Give each its own myhostname (or smtp_helo_name), and a matching PTR record."
@@ -318,6 +324,15 @@ def _readable(seen: _Seen) -> Check:
     ]
     remedy = "docs/relayctl.md says what each means; authorized_mailq_users must admit the read user."
     return Check("readable", not bad, title, "; ".join(bad) or "all", remedy if bad else "")
+
+
+def _guard(seen: _Seen) -> Check:
+    title = "Corrupt messages are counted"
+    read = [i for i in seen.snapshot.instances if i.was_read] if seen.snapshot else []
+    if not read:
+        return Check("guard", None, title, "Not known: no queue was read.")
+    bad = [f"{i.name}: {i.corrupt_unread}" for i in read if i.corrupt is None]
+    return Check("guard", not bad, title, "; ".join(bad) or "all", _GUARD_REMEDY if bad else "")
 
 
 def _distinct(

@@ -22,7 +22,10 @@ def examine(host: Host) -> dict[str, doctor.Check]:
 
 def answers(sshd: Sshd, *rows: dict[str, Any], spool: dict[str, Any] | None = None, **header: Any) -> None:
     host = host_row(spools=[spool]) if spool else host_row()
-    snapshot = [snapshot_row(row["name"], config_dir=row["config_dir"]) for row in rows]
+    queues = {"incoming": 0, "active": 3, "deferred": 412, "hold": 0, "corrupt": 0}
+    snapshot = [
+        snapshot_row(row["name"], config_dir=row["config_dir"], queues=queues, conditions=[]) for row in rows
+    ]
     sshd.answers({"inventory": rows, "snapshot": [*snapshot, host]}, **({"sha256": OURS} | header))
 
 
@@ -83,6 +86,21 @@ def test_an_unreadable_queue(sshd: Sshd, host: Host) -> None:
     )
     check = examine(host)["readable"]
     assert (check.ok, "msn-a: not_readable" in check.detail) == (False, True)
+
+
+def test_corrupt_messages_that_nobody_counts(sshd: Sshd, host: Host) -> None:
+    unread = [{"code": "not_readable", "what": "corrupt", "detail": "no guard publishes a count"}]
+    snapshot = [snapshot_row("msn-a", conditions=unread), host_row()]
+    sshd.answers({"inventory": [inventory_row("msn-a")], "snapshot": snapshot})
+    check = examine(host)["guard"]
+    assert (check.ok, check.detail) == (False, "msn-a: no guard publishes a count")
+    assert "guard --every 60" in check.remedy
+
+
+def test_of_a_queue_that_was_not_read_nothing_is_said_of_corrupt_messages(sshd: Sshd, host: Host) -> None:
+    snapshot = [unread_row("msn-a", "stopped"), host_row()]
+    sshd.answers({"inventory": [inventory_row("msn-a")], "snapshot": snapshot})
+    assert examine(host)["guard"].ok is None
 
 
 def test_another_build_of_relayctl(sshd: Sshd, host: Host) -> None:
