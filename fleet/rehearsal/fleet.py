@@ -258,6 +258,7 @@ class Fleet:
 def _create(host: Host, read_key: str) -> None:
     host.create()
     relayctl.install(host, read_key=read_key)
+    host.start_guard()
     host.open_ssh()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fleet.rehearsal import files, namespaces, network, origins, postfix, spec, ssh, syslog
+from fleet.rehearsal import files, guard, namespaces, network, origins, postfix, spec, ssh, syslog
 from fleet.rehearsal.core import Core
 from fleet.rehearsal.errors import NotUp
 from fleet.rehearsal.namespaces import Namespace
@@ -59,7 +59,7 @@ class Host:
         return self.namespace.root / inside.lstrip("/")
 
     def create(self) -> None:
-        """Make the disk, boot for the first time, and start everything but sshd: see `open_ssh`."""
+        """Make the disk, boot for the first time, and start Postfix: see `start_guard` and `open_ssh`."""
         self._make_disk()
         self._boot()
         self._configure()
@@ -69,12 +69,18 @@ class Host:
         """Boot again from the disk as it is, with a new boot id."""
         self._boot()
         self._start_mail()
+        self.start_guard()
         self.open_ssh()
 
     def open_ssh(self) -> None:
         """Start sshd; an origin has none."""
         if not self.spec.origin:
             ssh.start(self.namespace)
+
+    def start_guard(self) -> None:
+        """Start relayctl's guard, as an init script does without systemd; an origin has none."""
+        if not self.spec.origin:
+            guard.start(self.namespace)
 
     def power_off(self) -> None:
         """Cut the power: every process of the host is killed, its disk stays."""
