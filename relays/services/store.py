@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from django.db import connection, transaction
 
 SAMPLE_SPAN_S = 300
@@ -167,7 +168,8 @@ def _array(kind: str, values: tuple[Any, ...]) -> str:
         # NUL stands in no text that PostgreSQL stores, so it may stand between them while they are quoted.
         quoted = "\0".join(values).replace("\\", "\\\\").replace('"', '\\"')
         return '{"' + quoted.replace("\0", '","') + '"}'
-    return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
+    # JSON writes numbers and times as PostgreSQL reads them, and its null, too.
+    return "{" + orjson.dumps(values)[1:-1].decode() + "}"
 
 
 _STATE_COLUMNS = {
