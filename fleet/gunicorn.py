@@ -12,7 +12,8 @@ worker_class = "gthread"
 workers = int(os.environ.get("FLEET_WEB_WORKERS", "2"))
 threads = int(os.environ.get("FLEET_WEB_THREADS", "8"))
 timeout = 60
-graceful_timeout = 4
+# Below the grace that the supervisor gives.
+graceful_timeout = 2
 # Heartbeat files on a slow disk would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 control_socket_disable = True

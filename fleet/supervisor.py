@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 3.0
 """From the polite signal to the last one. Waiting on a remote host can take longer; the database tells the
 truth about work that is cut off."""
 
