@@ -5,6 +5,7 @@ Standard library only, because the settings call it before Django is set up.
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 
@@ -33,27 +34,31 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 
 def secret_key(data_dir: Path) -> str:
-    """Return Django's secret key from the data folder, making it on the first start (0600)."""
+    """Return Django's secret key from the data folder, making it on the first start (0600).
+
+    Raises DataDirUnusable where another user's start has made it.
+    """
     path = data_dir / "secret_key"
     try:
         return path.read_text().strip()
     except FileNotFoundError:
         return _create_once(path, secrets.token_urlsafe(50))
+    except PermissionError as error:
+        raise DataDirUnusable(
+            f"{path} belongs to another user: start as that user, or set FLEET_DATA to another folder."
+        ) from error
 
 
 def _create_once(path: Path, text: str) -> str:
     """Write text to a new file, or return what another process wrote first: two starts share one key."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    # Mode 0600, and a name that nothing left behind can have, unlike one made of the process' number.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    try:
-        # link, not rename: it fails when the file has come to be meanwhile.
-        os.link(temporary, path)
-    except FileExistsError:
-        return path.read_text().strip()
-    finally:
-        temporary.unlink()
+        try:
+            # link, not rename: it fails when the file has come to be meanwhile.
+            os.link(file.name, path)
+        except FileExistsError:
+            return path.read_text().strip()
     return text
