@@ -1,9 +1,11 @@
 """`./run` in a scratch checkout: how it makes its environment, and what it refuses in one line."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,30 @@ def test_a_changed_lock_file_makes_a_new_environment_and_removes_the_old(with_uv
     assert with_uv.run("manage").returncode == 0
     [new] = with_uv.environments()
     assert new != old
+
+
+def test_an_environment_whose_making_was_killed_is_made_again(with_uv: Checkout) -> None:
+    whole = (with_uv.bin / "uv").read_text()
+    with_uv.command("uv", f'{whole}\n[ "$1" = venv ] || kill -9 $PPID')
+    assert with_uv.run("manage", "check").returncode == -signal.SIGKILL
+    [half] = with_uv.environments()
+    (with_uv.folder / half / "left").touch()
+    assert not (with_uv.folder / ".venv").exists()
+
+    with_uv.command("uv", whole)
+    assert with_uv.run("manage", "check").stdout == "manage check\n"
+    assert not (with_uv.folder / ".venv" / "left").exists()
+
+
+def test_starts_at_once_make_one_environment(with_uv: Checkout) -> None:
+    double = (with_uv.bin / "uv").read_text()
+    with_uv.command("uv", f"sleep 0.3\n{double}")
+    (with_uv.bin / "sleep").symlink_to(shutil.which("sleep") or "sleep")
+    with ThreadPoolExecutor() as pool:
+        starts = list(pool.map(lambda _: with_uv.run("manage", "check"), range(3)))
+    assert [start.stdout for start in starts] == ["manage check\n"] * 3
+    assert sum("is making the environment" in start.stderr for start in starts) == 2
+    assert len(with_uv.uv_log.read_text().splitlines()) == 2
 
 
 def test_an_unreachable_registry_is_refused_and_the_old_environment_stays(with_uv: Checkout) -> None:
