@@ -74,7 +74,11 @@ def test_a_child_that_hangs_is_ended_with_all_it_started(program: str) -> None:
         children.output(python(marked), timeout_s=1)
 
     assert time.monotonic() - began < 20
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if marked.encode() in _command_line(pid)]
+    # On a busy machine what was killed is seen for a moment more.
+    gone_by = time.monotonic() + 20
+    while living := [pid for pid in Path("/proc").glob("[0-9]*") if marked.encode() in _command_line(pid)]:
+        assert time.monotonic() < gone_by, living
+        time.sleep(0.1)
 
 
 def _command_line(process: Path) -> bytes:
