@@ -20,7 +20,8 @@ from fleet.supervisor import die_with_parent
 
 Argv = Sequence[str | Path]
 
-POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
+# Debian 12 has PostgreSQL 15, Debian 13 has 17.
+POSTGRESQL = next(iter(Path("/usr/lib/postgresql").glob("*/bin")), Path("/usr/lib/postgresql/15/bin"))
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 UP_WITHIN_S = 60
 _NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"]
@@ -113,7 +114,7 @@ class Server:
 
 
 class PostgreSQL(Server):
-    """PostgreSQL 15, everyone on the loopback address trusted."""
+    """Debian's PostgreSQL, everyone on the loopback address trusted."""
 
     user = "postgres"
 
