@@ -127,7 +127,11 @@ def inventory_row(host: Host, name: str, ip: str) -> dict[str, Any]:
         "long_queue_ids": True,
         "transport_maps": "",
         "relayhost": "",
-        "limits": {"maximal_queue_lifetime": "5d", "qmgr_message_active_limit": "20000"},
+        "limits": {
+            "maximal_queue_lifetime": "5d",
+            "qmgr_message_active_limit": "20000",
+            "default_destination_concurrency_limit": "20",
+        },
         "conditions": [],
     }
 

@@ -80,6 +80,16 @@ def test_an_empty_fleet_is_as_good(visit: Visit) -> None:
     assert visit.unexpected == []
 
 
+def test_long_setting_names_leave_their_values_room_on_a_phone(visit: Visit) -> None:
+    instance = fleet_make()["msn-a"]
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    page = visit.open(f"/instances/{instance.pk}/")
+    assert (
+        page.evaluate("Math.min(...[...document.querySelectorAll('.facts dd')].map(e => e.clientWidth))")
+        > 120
+    )
+
+
 def test_no_page_scrolls_sideways_on_a_phone(visit: Visit) -> None:
     visit.page.set_viewport_size({"width": 390, "height": 844})
     wide = {}
