@@ -86,12 +86,9 @@ def make_machine(suite: str, root: Path) -> None:
     root.chmod(0o755)
     log = root.with_suffix(".log")
     with log.open("wb") as output:
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", "--include=python3", suite, root, MIRROR],
-            check=True,
-            stdout=output,
-            stderr=output,
-        )
+        make = ["debootstrap", "--variant=minbase", "--include=python3", suite, root, MIRROR]
+        if subprocess.run(make, check=False, stdout=output, stderr=output).returncode != 0:
+            sys.exit(f"machines: debootstrap could not make it: {log} tells why")
     log.unlink()
     # The authorities that this machine trusts besides Debian's: a registry behind a proxy needs them.
     own = Path("/usr/local/share/ca-certificates")
@@ -183,24 +180,15 @@ def prove_bullseye() -> None:
     """Python 3.9: too old for the console, which says so, and enough for relayctl."""
     expect_refusal("Python 3.11 or newer is needed (Python 3.9")
     run("apt-get", "-qq", "update")
-    run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "python3-pytest")
+    run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "python3-venv")
+    run("python3", "-m", "venv", "/opt/pytest")
+    # The last ones for Python 3.9; Debian 11's own are too old for these tests.
+    run("/opt/pytest/bin/pip", "install", "--quiet", "pytest==8.4.2", "hypothesis==6.141.1")
     # Neither this repository's settings for pytest nor tests/conftest.py: both are for the console's Python.
-    pytest = [
-        "python3",
-        "-m",
-        "pytest",
-        "-q",
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        ".",
-        "--confcutdir",
-        "tests/agent",
-    ]
-    # How relayctl is built and released is the console's business; real Postfix has the tests marked lab.
-    chosen = ["--confcutdir", "tests/agent", "-m", "not lab"]
-    chosen += ["--ignore", "tests/agent/test_relayctl_build.py", "tests/agent"]
-    run(*pytest, *chosen)
+    pytest = ["/opt/pytest/bin/python", "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", "."]
+    # How relayctl is built is the console's business, and what is left needs real Postfix.
+    tests = ["tests/agent/test_relayctl_parts.py", "tests/agent/test_relayctl_protocol.py"]
+    run(*pytest, "--confcutdir", "tests/agent", *tests)
 
 
 def prove_start() -> None:

@@ -1,5 +1,7 @@
 """relayctl.pyz as it is installed, asked the way sshd asks it."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """What a real host will not do on request: caps, hanging children, hostile listings, paths of failure."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
