@@ -86,7 +86,7 @@ def make_machine(suite: str, root: Path) -> None:
     root.chmod(0o755)
     log = root.with_suffix(".log")
     with log.open("wb") as output:
-        make = ["debootstrap", "--variant=minbase", "--include=python3", suite, root, MIRROR]
+        make = ["debootstrap", "--variant=minbase", "--include=python3", suite, str(root), MIRROR]
         if subprocess.run(make, check=False, stdout=output, stderr=output).returncode != 0:
             sys.exit(f"machines: debootstrap could not make it: {log} tells why")
     log.unlink()
