@@ -58,6 +58,11 @@ _MORE = rb'((?:, \{"address": "' + _PLAIN + rb'"(?:, "delay_reason": "' + _PLAIN
 _LINE_RE = re.compile(
     rb"^" + _HEAD + _PLAIN + rb'", "recipients": \[' + _RECIPIENT + _MORE + rb"\]\}\n", re.MULTILINE
 )
+# The same for text that holds none of the bytes that a plain string may not, which is told of a whole chunk
+# at once: `[^"]*` is matched in half the time. It runs over a line's end only where a line was cut, and then
+# there are fewer matches than lines.
+_ODD = bytes([*range(0x0A), *range(0x0B, 0x20), ord("\\"), *range(0x7F, 0x100)])
+_PLAIN_CHUNK_RE = re.compile(_LINE_RE.pattern.replace(_PLAIN, rb'[^"]*'), re.MULTILINE)
 _HEAD_RE = re.compile(_HEAD)
 _RECIPIENT_RE = re.compile(_RECIPIENT)
 
@@ -205,7 +210,8 @@ class QueueSummary:
         self._mask_waiting()
 
     def _add_lines(self, data: bytes) -> None:
-        matches = _LINE_RE.findall(data)
+        is_plain = len(data.translate(None, _ODD)) == len(data)
+        matches = (_PLAIN_CHUNK_RE if is_plain else _LINE_RE).findall(data)
         if len(matches) == data.count(b"\n"):
             for match in matches:
                 self._add_match(match)
