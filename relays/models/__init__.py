@@ -2,20 +2,54 @@
 
 from relays.models.host import Host
 from relays.models.instance import Address, Instance
+from relays.models.origin import Accepted, AcceptedDay, AcceptedHour, Client, Origin
+from relays.models.outcome import (
+    DomainOutcomesDay,
+    DomainOutcomesHour,
+    LogSource,
+    Outcomes,
+    OutcomesDay,
+    OutcomesHour,
+    ProviderOutcomesDay,
+    ProviderOutcomesHour,
+    RecipientDomain,
+    ReplyCluster,
+    ReplyCountsDay,
+    ReplyCountsHour,
+)
 from relays.models.provider import Provider, ProviderDomain, ProviderMxSuffix
 from relays.models.queue import InstanceState, QueueSnapshot
+from relays.models.reason import ReasonRule
 from relays.models.sample import ProviderHour, Sample, SampleDay, SampleHour
 
 __all__ = [
+    "Accepted",
+    "AcceptedDay",
+    "AcceptedHour",
     "Address",
+    "Client",
+    "DomainOutcomesDay",
+    "DomainOutcomesHour",
     "Host",
     "Instance",
     "InstanceState",
+    "LogSource",
+    "Origin",
+    "Outcomes",
+    "OutcomesDay",
+    "OutcomesHour",
     "Provider",
     "ProviderDomain",
     "ProviderHour",
     "ProviderMxSuffix",
+    "ProviderOutcomesDay",
+    "ProviderOutcomesHour",
     "QueueSnapshot",
+    "ReasonRule",
+    "RecipientDomain",
+    "ReplyCluster",
+    "ReplyCountsDay",
+    "ReplyCountsHour",
     "Sample",
     "SampleDay",
     "SampleHour",

@@ -35,6 +35,15 @@ class InstanceState(models.Model):
     # The commonest reply among deferred messages, for the abnormal-now line. Hostile text.
     top_reply = models.CharField(max_length=300, blank=True)
     top_reply_count = models.PositiveIntegerField(default=0)
+    # The last hour's outcomes up to outcomes_at, the time its log is counted to; null: no log was read yet.
+    outcomes_at = models.DateTimeField(null=True)
+    hour_sent = models.PositiveIntegerField(null=True)
+    hour_deferred = models.PositiveIntegerField(null=True)
+    hour_suspended = models.PositiveIntegerField(null=True)
+    hour_bounced = models.PositiveIntegerField(null=True)
+    hour_expired = models.PositiveIntegerField(null=True)
+    hour_handed_over = models.PositiveIntegerField(null=True)
+    hour_accepted = models.PositiveIntegerField(null=True)
 
 
 class QueueSnapshot(models.Model):
