@@ -50,7 +50,8 @@ def test_a_reading_becomes_state_sample_and_snapshot(instance: Instance, reading
     store_readings([reading])
 
     state = InstanceState.objects.get()
-    assert model_to_dict(state) == {
+    fields = model_to_dict(state)
+    assert {name: fields[name] for name in fields if not name.startswith(("hour_", "outcomes_"))} == {
         "instance": instance.pk,
         "sampled_at": AT,
         "asked_at": AT,
