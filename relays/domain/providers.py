@@ -1,10 +1,15 @@
 """Which provider an instance or a recipient domain belongs to."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 MAX_DOMAIN = 253
 _LABEL = re.compile(r"\A(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
+
+
+_Provider = TypeVar("_Provider")
 
 
 class BadDomain(ValueError):
@@ -42,3 +47,23 @@ def provider_of_instance(name: str, slugs: Collection[str]) -> str | None:
     parts = name.split("-")
     heads = ("-".join(parts[:n]) for n in range(len(parts), 0, -1))
     return next((head for head in heads if head in slugs), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTable(Generic[_Provider]):
+    """Recipient domains and MX suffixes (lower-case A-labels) by provider: a slug, or a row's id."""
+
+    domains: Mapping[str, _Provider]
+    mx_suffixes: Mapping[str, _Provider]
+    catch_all: _Provider | None
+
+    def of_domain(self, domain: str, mx_host: str = "") -> _Provider | None:
+        """Return the provider of a recipient domain: its own, else its relay host's, else the catch-all.
+
+        A suffix ends at a label, and the longest wins: aol's is a name under yahoo's.
+        """
+        if (own := self.domains.get(domain)) is not None:
+            return own
+        labels = mx_host.split(".")
+        tails = (".".join(labels[n:]) for n in range(len(labels)))
+        return next((self.mx_suffixes[tail] for tail in tails if tail in self.mx_suffixes), self.catch_all)

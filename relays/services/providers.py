@@ -6,12 +6,33 @@ from pathlib import Path
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
-from relays.domain.providers import BadDomain, normalise_domain
-from relays.models import Provider, ProviderDomain, ProviderMxSuffix
+from relays.domain.providers import BadDomain, ProviderTable, normalise_domain
+from relays.models import Provider, ProviderDomain, ProviderMxSuffix, RecipientDomain
 from relays.services.instances import match_by_name
 
 SHIPPED = Path(__file__).parents[1] / "data" / "providers.json"
+_UPDATED_AT_ONCE = 500
+
+
+def shipped_table() -> ProviderTable[str]:
+    """Return the shipped providers' names by slug, without a database."""
+    shipped = json.loads(SHIPPED.read_text())["providers"]
+    return ProviderTable(
+        domains={domain: entry["slug"] for entry in shipped for domain in entry["domains"]},
+        mx_suffixes={suffix: entry["slug"] for entry in shipped for suffix in entry["mx"]},
+        catch_all=next((entry["slug"] for entry in shipped if entry.get("catch_all")), None),
+    )
+
+
+def provider_table() -> ProviderTable[int]:
+    """Return the providers' names by id, as operators have them now."""
+    return ProviderTable(
+        domains=dict(ProviderDomain.objects.values_list("domain", "provider_id")),
+        mx_suffixes=dict(ProviderMxSuffix.objects.values_list("suffix", "provider_id")),
+        catch_all=Provider.objects.filter(catch_all=True).values_list("pk", flat=True).first(),
+    )
 
 
 def load_shipped() -> int:
@@ -36,6 +57,7 @@ def load_shipped() -> int:
             )
             _add_names(provider, entry["domains"], entry["mx"])
         match_by_name()
+        match_domains()
     return len(new)
 
 
@@ -51,7 +73,8 @@ def provider_save(
     """Make or change a provider with exactly these domains and MX suffixes.
 
     A domain or suffix belongs to one provider: taking another's is refused. Instances that were not
-    matched by hand are matched anew. Raises django's ValidationError, keyed by field.
+    matched by hand are matched anew, and so are recipient domains. Raises django's ValidationError, keyed
+    by field.
     """
     provider = provider or Provider()
     provider.slug, provider.name, provider.position = slug, name, position
@@ -65,19 +88,57 @@ def provider_save(
         provider.mx_suffixes.exclude(suffix__in=suffixes).delete()
         _add_names(provider, names, suffixes)
         match_by_name()
+        match_domains()
     return provider
 
 
 def provider_remove(*, provider: Provider) -> None:
-    """Forget a provider; its instances belong to none until their names match another.
+    """Forget a provider and what was counted for it; its recipient domains go to who claims them next.
+
+    Its instances belong to none until their names match another.
 
     Raises django's ValidationError for the one that catches all else.
     """
     if provider.catch_all:
         raise ValidationError(f"{provider.name} catches every domain that no other provider claims.")
     with transaction.atomic():
+        provider.domains.all().delete()
+        provider.mx_suffixes.all().delete()
+        # Before the provider goes: what still belongs to it goes with it.
+        match_domains()
         provider.delete()
         match_by_name()
+
+
+def domain_assign(*, domain: str, provider: Provider | None) -> RecipientDomain | None:
+    """Give a recipient domain to a provider; None: to the one its relay host tells, or the catch-all.
+
+    Mail that is counted from now on goes to that provider; what is counted stays where it was. Returns the
+    domain's row, None where no mail went there yet. Raises django's ValidationError.
+    """
+    name = _normalised("domain", [domain])[0]
+    with transaction.atomic():
+        if provider is None:
+            ProviderDomain.objects.filter(domain=name).delete()
+        else:
+            ProviderDomain.objects.update_or_create(domain=name, defaults={"provider": provider})
+        match_domains(RecipientDomain.objects.filter(name=name))
+    return RecipientDomain.objects.select_related("provider").filter(name=name).first()
+
+
+def match_domains(domains: QuerySet[RecipientDomain] | None = None) -> None:
+    """Give recipient domains, all without an argument, the providers that the tables say now."""
+    table = provider_table()
+    moved: dict[int, list[int]] = {}
+    wanted = RecipientDomain.objects.all() if domains is None else domains
+    for pk, name, mx_host, provider_id in wanted.values_list("pk", "name", "mx_host", "provider_id"):
+        new = table.of_domain(name, mx_host)
+        if new is not None and new != provider_id:
+            moved.setdefault(new, []).append(pk)
+    for new, ids in moved.items():
+        for first in range(0, len(ids), _UPDATED_AT_ONCE):
+            batch = ids[first : first + _UPDATED_AT_ONCE]
+            RecipientDomain.objects.filter(pk__in=batch).update(provider_id=new)
 
 
 def _add_names(provider: Provider, domains: Iterable[str], suffixes: Iterable[str]) -> None:

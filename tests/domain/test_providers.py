@@ -1,8 +1,13 @@
 import pytest
 
-from relays.domain.providers import BadDomain, normalise_domain, provider_of_instance
+from relays.domain.providers import BadDomain, ProviderTable, normalise_domain, provider_of_instance
 
 SLUGS = {"msn", "yahoo", "yahoo-jp", "therest"}
+TABLE = ProviderTable(
+    domains={"hotmail.com": "msn", "ymail.com": "yahoo"},
+    mx_suffixes={"yahoodns.net": "yahoo", "mx-aol.mail.gm0.yahoodns.net": "aol", "outlook.com": "msn"},
+    catch_all="therest",
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,27 @@ def test_a_domain_becomes_lower_case_a_labels(text: str, domain: str) -> None:
 def test_what_is_no_domain_name_is_refused_by_name(text: str) -> None:
     with pytest.raises(BadDomain, match="is not a domain name"):
         normalise_domain(text)
+
+
+@pytest.mark.parametrize(
+    ("domain", "mx_host", "slug"),
+    [
+        ("hotmail.com", "", "msn"),
+        ("hotmail.com", "mta5.am0.yahoodns.net", "msn"),
+        ("acme.example", "mta5.am0.yahoodns.net", "yahoo"),
+        ("acme.example", "mx-aol.mail.gm0.yahoodns.net", "aol"),
+        ("acme.example", "outlook.com", "msn"),
+        ("acme.example", "mx.notoutlook.com", "therest"),
+        ("acme.example", "198.51.100.25", "therest"),
+        ("sub.hotmail.com", "", "therest"),
+        ("(other)", "", "therest"),
+    ],
+)
+def test_a_domain_belongs_to_its_own_provider_then_to_its_relay_hosts(
+    domain: str, mx_host: str, slug: str
+) -> None:
+    assert TABLE.of_domain(domain, mx_host) == slug
+
+
+def test_where_nothing_catches_all_a_strange_domain_belongs_to_nobody() -> None:
+    assert ProviderTable({"hotmail.com": 1}, {}, None).of_domain("acme.example") is None
