@@ -1,19 +1,36 @@
 """Rows for tests: a fleet as a poll would leave it."""
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import F, Model
 from django.utils import timezone
 
 from relays.models import (
+    Accepted,
+    AcceptedDay,
+    AcceptedHour,
     Address,
+    Client,
+    DomainOutcomesDay,
+    DomainOutcomesHour,
     Host,
     Instance,
     InstanceState,
+    Outcomes,
+    OutcomesDay,
+    OutcomesHour,
     Provider,
     ProviderHour,
+    ProviderOutcomesDay,
+    ProviderOutcomesHour,
     QueueSnapshot,
+    RecipientDomain,
+    ReplyCluster,
+    ReplyCountsDay,
+    ReplyCountsHour,
     Sample,
     SampleHour,
 )
@@ -184,6 +201,106 @@ def trend_make(provider: Provider, counts: list[int]) -> None:
     )
 
 
+def outcomes_make(
+    instance: Instance,
+    *,
+    at: datetime | None = None,
+    provider: Provider | None = None,
+    domain: str = "",
+    delays: list[int] | None = None,
+    size_bytes: int = 0,
+    **counts: int,
+) -> None:
+    """Add outcomes (sent, deferred, suspended, bounced, ...) of one time, a minute ago, at every level.
+
+    provider: the recipients', the instance's own unless given; domain: theirs, where the rows of domains are
+    wanted too; delays: 16 counts. The last hour's figures follow where `at` is within it.
+    """
+    now = timezone.now()
+    at = at or now - timedelta(minutes=1)
+    provider = provider or instance.provider
+    assert provider is not None
+    whole = counts | {"size_bytes": size_bytes}
+    whole |= {f"delay_{place:02}": number for place, number in enumerate(delays or [])}
+    one = {"instance": instance, "provider": provider}
+    _add(Outcomes, 300, at, one, whole)
+    _add(OutcomesHour, 3600, at, one, whole)
+    _add(OutcomesDay, 86400, at, one, whole)
+    _add(ProviderOutcomesHour, 3600, at, {"provider": provider}, whole)
+    _add(ProviderOutcomesDay, 86400, at, {"provider": provider}, whole)
+    if domain:
+        row = RecipientDomain.objects.get_or_create(
+            name=domain, defaults={"provider": provider, "first_seen_at": at}
+        )[0]
+        _add(DomainOutcomesHour, 3600, at, {"instance": instance, "domain": row}, counts)
+        _add(DomainOutcomesDay, 86400, at, {"instance": instance, "domain": row}, counts)
+    if now - at < timedelta(hours=1):
+        _add_to_last_hour(instance, now, counts)
+
+
+def reply_cluster_make(
+    text: str, *, reason: str = "other", hard: bool = False, rule: str = "", sample: str = ""
+) -> ReplyCluster:
+    """Return the cluster of a masked text, made on first use."""
+    now = timezone.now()
+    defaults = {
+        "text": text,
+        "sample": sample or text,
+        "reason": reason,
+        "hard": hard,
+        "rule": rule,
+        "first_seen_at": now - timedelta(days=3),
+        "last_seen_at": now - timedelta(minutes=1),
+    }
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return ReplyCluster.objects.get_or_create(digest=digest, defaults=defaults)[0]
+
+
+def replies_make(
+    instance: Instance,
+    cluster: ReplyCluster,
+    *,
+    at: datetime | None = None,
+    provider: Provider | None = None,
+    **counts: int,
+) -> None:
+    """Add how often an instance heard a cluster (deferred, suspended, bounced, softbounce), a minute ago."""
+    at = at or timezone.now() - timedelta(minutes=1)
+    keys = {"instance": instance, "provider": provider or instance.provider, "cluster": cluster}
+    _add(ReplyCountsHour, 3600, at, keys, counts)
+    _add(ReplyCountsDay, 86400, at, keys, counts)
+
+
+def accepted_make(
+    instance: Instance, ip: str, messages: int, *, at: datetime | None = None, name: str = ""
+) -> Client:
+    """Add messages that an instance accepted from a client, a minute ago; return the client."""
+    at = at or timezone.now() - timedelta(minutes=1)
+    client = Client.objects.get_or_create(
+        ip=ip, defaults={"name": name, "first_seen_at": at, "last_seen_at": at}
+    )[0]
+    for model, span_s in ((Accepted, 300), (AcceptedHour, 3600), (AcceptedDay, 86400)):
+        _add(model, span_s, at, {"instance": instance, "client": client}, {"messages": messages})
+    return client
+
+
+def _add(model: type[Model], span_s: int, at: datetime, keys: dict[str, Any], counts: dict[str, int]) -> None:
+    ts = int(at.timestamp()) // span_s * span_s
+    rows = model._default_manager
+    row = rows.filter(**keys, ts=ts)
+    if not row.update(**{name: F(name) + number for name, number in counts.items()}):
+        rows.create(**keys, ts=ts, **counts)
+
+
+def _add_to_last_hour(instance: Instance, now: datetime, counts: dict[str, int]) -> None:
+    state = InstanceState.objects.get(instance=instance)
+    state.outcomes_at = now
+    for name in ("sent", "deferred", "suspended", "bounced", "expired", "handed_over"):
+        setattr(state, f"hour_{name}", (getattr(state, f"hour_{name}") or 0) + counts.get(name, 0))
+    state.hour_accepted = state.hour_accepted or 0
+    state.save()
+
+
 def fleet_make() -> dict[str, Instance]:
     """Make the fleet most pages are tested with: three hosts, nine instances, some in trouble."""
     rustin = host_make("rustin")
@@ -208,7 +325,7 @@ def fleet_make() -> dict[str, Instance]:
         ),
         instance_make(rustin, "msn-b", 3, 130, ip="198.51.100.12"),
         instance_make(rustin, "aol-a", 7, 540, ip="198.51.100.13"),
-        instance_make(rustin, "therest-a", 5311, 172_800, "deferring", ip="198.51.100.14", hold=12),
+        instance_make(rustin, "therest-a", 5311, 172_800, "slow", ip="198.51.100.14", hold=12),
         instance_make(cleveland, "msn-c", 0, ip="198.51.100.21", age_s=31),
         instance_make(cleveland, "gmail-a", 28, 660, ip="198.51.100.22", age_s=31),
         instance_make(

@@ -9,20 +9,24 @@ class State(StrEnum):
     """An instance's state; RULES says what each means."""
 
     OK = "ok"
-    DEFERRING = "deferring"
+    SLOW = "slow"
     THROTTLED = "throttled"
     BLOCKED = "blocked"
+    QUIET = "quiet"
+    STALE = "stale"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
 
 
 MIN_DEFERRED = 20
-DEFERRING_OLDEST_S = 30 * 60
+SLOW_OLDEST_S = 30 * 60
 
 RULES = {
     State.BLOCKED: f"At least {MIN_DEFERRED} deferred, and at least half of the replies are 5xx refusals.",
     State.THROTTLED: f"At least {MIN_DEFERRED} deferred, and at least half of the replies are 421 or 4.7.x.",
-    State.DEFERRING: f"At least {MIN_DEFERRED} deferred, the oldest message for half an hour or more.",
+    State.SLOW: f"At least {MIN_DEFERRED} deferred, the oldest message for half an hour or more.",
+    State.QUIET: "Nothing was taken in, sent or tried for an hour, by its log.",
+    State.STALE: "Its host gives no fresh figures: the state shown before may hold no more.",
     State.STOPPED: "Postfix is not running.",
     State.UNKNOWN: "The queue could not be read; the figures are the last known ones.",
     State.OK: "None of the others.",
@@ -56,6 +60,6 @@ def judge(deferred: int, oldest_s: int | None, replies: Iterable[tuple[str, int]
         return State.BLOCKED
     if 2 * throttled >= sampled > 0:
         return State.THROTTLED
-    if oldest_s is not None and oldest_s >= DEFERRING_OLDEST_S:
-        return State.DEFERRING
+    if oldest_s is not None and oldest_s >= SLOW_OLDEST_S:
+        return State.SLOW
     return State.OK

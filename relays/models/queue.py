@@ -26,7 +26,7 @@ class InstanceState(models.Model):
     size_bytes = models.PositiveBigIntegerField(null=True)
     # The newest poll that reached the host, whether or not it could read this queue.
     asked_at = models.DateTimeField(null=True)
-    # domain/health.py: ok, deferring, throttled, blocked, stopped, unknown.
+    # domain/health.py: ok, slow, throttled, blocked, quiet, stopped, unknown.
     state = models.CharField(max_length=20, default="unknown")
     state_since = models.DateTimeField(null=True)
     # Why the queue could not be read, or not wholly: docs/relayctl.md lists the codes.

@@ -60,8 +60,8 @@ def readings(now: datetime) -> list[Reading]:
 
 
 def normal(reading: Reading, host: HostStatus) -> bool:
-    """Whether an instance may fold away: it is ok, and so young a figure says so."""
-    return reading.state == State.OK and host.fresh
+    """Whether an instance may fold away: it is ok or has nothing to do, and so young a figure says so."""
+    return reading.state in (State.OK, State.QUIET) and host.fresh
 
 
 class Details(NamedTuple):

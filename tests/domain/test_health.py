@@ -1,6 +1,6 @@
 import pytest
 
-from relays.domain.health import DEFERRING_OLDEST_S, MIN_DEFERRED, RULES, State, judge
+from relays.domain.health import MIN_DEFERRED, RULES, SLOW_OLDEST_S, State, judge
 
 THROTTLE = "host mx.example[203.0.113.10] said: 421 4.7.0 Too much mail (in reply to RCPT TO command)"
 BLOCK = "host mx.example[203.0.113.10] refused to talk to me: 554 5.7.1 Your address is on our list"
@@ -33,9 +33,9 @@ def test_a_handful_of_deferred_messages_is_no_verdict() -> None:
     assert judged((BLOCK, 19), deferred=MIN_DEFERRED - 1) is State.OK
 
 
-def test_old_mail_without_a_common_cause_is_deferring() -> None:
-    assert judged((FULL, 100), oldest_s=DEFERRING_OLDEST_S) is State.DEFERRING
-    assert judged((FULL, 100), oldest_s=DEFERRING_OLDEST_S - 1) is State.OK
+def test_old_mail_without_a_common_cause_is_slow() -> None:
+    assert judged((FULL, 100), oldest_s=SLOW_OLDEST_S) is State.SLOW
+    assert judged((FULL, 100), oldest_s=SLOW_OLDEST_S - 1) is State.OK
 
 
 def test_without_replies_there_is_no_blame() -> None:

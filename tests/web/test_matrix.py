@@ -126,7 +126,7 @@ def test_abnormal_now_is_worst_first_with_what_since_when_and_the_words() -> Non
         ("therest-b", "stopped"),
         ("ohara", "unreachable"),
         ("msn-a", "throttled"),
-        ("therest-a", "deferring"),
+        ("therest-a", "slow"),
     ]
     throttled = lines[3]
     assert throttled.figures == "412 deferred, oldest 38 min"
