@@ -1,15 +1,17 @@
 """The client of relayctl: one function a verb, checked values out. docs/relayctl.md is the protocol."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
 
-from relays.domain import reading
-from relays.domain.reading import BadRow, Header, InstanceFacts, InstanceReading, Message
+from relays.domain import log_reading, reading
+from relays.domain.fields import BadRow
+from relays.domain.log_reading import SourceReading
+from relays.domain.reading import Header, InstanceFacts, InstanceReading, Message
 from relays.domain.text import printable
 from relays.remote import ssh
 from relays.remote.errors import Incompatible, Incomplete, Refused
@@ -55,6 +57,13 @@ class MessagePage(Answer):
 
     messages: tuple[Message, ...]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogReading(Answer):
+    """A piece of each log of a host; those that have more say so in behind_bytes."""
+
+    sources: tuple[SourceReading, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,31 @@ def queue_list(target: Target, limits: Limits | None = None, **args: object) -> 
     if cursor is not None and (not isinstance(cursor, str) or len(cursor) > 200):
         raise Incompatible("relayctl gave a cursor that is no text.")
     return MessagePage(reply.answer.header, reply.answer.clock_skew_s, messages, cursor)
+
+
+def log_read(
+    target: Target,
+    limits: Limits | None = None,
+    *,
+    cursors: Mapping[str, str],
+    fleet: Iterable[str] = (),
+    **args: int,
+) -> LogReading:
+    """Return what was written to the host's logs since these cursors, counted.
+
+    cursors: by source, as SourceReading gave them; "" or none: that log from its beginning. fleet: addresses
+    of the fleet's instances, delivery to which is handing over. args: max_bytes and seconds of `log.read`.
+    Raises Incomplete rather than leave out any count.
+    """
+    given = {source: orjson.loads(text) for source, text in cursors.items() if text}
+    reply = _ask(target, "log.read", {"cursors": given, "fleet": list(fleet), **args}, limits)
+    if reply.end.get("truncated"):
+        raise Incomplete("relayctl stopped before its counts were whole.")
+    try:
+        sources = log_reading.parse_sources(reply.rows)
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
+    return LogReading(reply.answer.header, reply.answer.clock_skew_s, sources)
 
 
 def _ask(target: Target, verb: str, args: dict[str, object], limits: Limits | None) -> _Reply:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from relays.remote import relayctl, ssh
@@ -215,3 +216,36 @@ def test_queue_list_gives_messages_and_a_cursor(sshd: Sshd) -> None:
     assert page.messages[0].queue_id == "4jWKWh04b5z1T1"
     assert page.messages[0].recipients == (("a@hotmail.com", "said: 421"), ("b@x.example", ""))
     assert page.cursor is None
+
+
+LOG_ROW = {
+    "kind": "log",
+    "source": "/var/log/mail.log",
+    "cursor": {"v": 1},
+    "lines": 0,
+    "unrecognized": 0,
+    "bytes": 0,
+    "behind_bytes": 0,
+    "conditions": [],
+}
+
+
+def test_log_read_gives_each_source_with_its_cursor(sshd: Sshd) -> None:
+    sshd.answers({"log.read": [LOG_ROW]})
+    reading = relayctl.log_read(
+        sshd.target(), cursors={"/var/log/mail.log": '{"v":1}', "journal": ""}, fleet=["198.51.100.11"]
+    )
+    assert [(s.source, s.cursor) for s in reading.sources] == [("/var/log/mail.log", '{"v":1}')]
+
+
+def test_log_read_takes_nothing_of_a_reply_that_lies(sshd: Sshd) -> None:
+    sshd.answers({"log.read": [{**LOG_ROW, "lines": -1}]})
+    with pytest.raises(Incompatible, match="lines is not a count"):
+        relayctl.log_read(sshd.target(), cursors={})
+
+
+def test_log_read_takes_nothing_of_a_reply_that_was_cut(sshd: Sshd) -> None:
+    row = orjson.dumps(LOG_ROW).decode()
+    sshd.says(f"""{HEADER}header\necho '{row}'\necho '{{"end":true,"rows":1,"truncated":true}}'\n""")
+    with pytest.raises(Incomplete, match="before its counts were whole"):
+        relayctl.log_read(sshd.target(), cursors={})
