@@ -14,13 +14,25 @@ from relays.domain.words import plural, span, visible
 from relays.models import InstanceState
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
-from relays.selectors.readings import Reading, instance_urls
+from relays.selectors.markup import markup
+from relays.selectors.readings import Reading, instance_urls, time_of
 from relays.selectors.states import RANK, REMOVED, TONES, words
 
 # Postfix, smtp_chat.c and smtp_connect.c: "host NAME[IP] said: WORDS (in reply to COMMAND command)".
 _INTRODUCED = re.compile(
     r"(?: said| refused to talk to me): (?P<words>.+?)(?: \(in reply to [^)]*\))?\Z", re.DOTALL
 )
+
+_LINE = (
+    '<li class="tone-{tone}" id="abnormal-{id}">'
+    '<span class="who"><a href="{url}" data-row>{subject}</a> <span class="asof">{where}</span></span>'
+    '<span class="state">{state}</span><span class="what">{since}{figures}{quote}</span>{age}'
+    '<a class="btn btn-sm" href="{action_url}">{action}'
+    '<span class="visually-hidden"> of {subject}</span></a></li>'
+)
+_SINCE = 'since <time datetime="{iso}">{text}</time>: '
+_QUOTE = ' <q class="quote" title="{words}">{words}</q>'
+_NEVER = markup('<span class="asof">never</span>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,26 @@ class Abnormal:
     moment: str
     action: str
     action_url: str
+
+    @property
+    def html(self) -> str:
+        """The line as a list item."""
+        since = self.since
+        return markup(
+            _LINE,
+            tone=self.tone,
+            id=self.id,
+            url=self.url,
+            subject=self.subject,
+            where=self.where,
+            state=self.state,
+            since=markup(_SINCE, iso=since.iso, text=since.text) if since else "",
+            figures=self.figures,
+            quote=markup(_QUOTE, words=self.quote) if self.quote else "",
+            age=self.moment or _NEVER,
+            action=self.action,
+            action_url=self.action_url,
+        )
 
 
 def troubled(
@@ -69,10 +101,11 @@ def abnormal_lines(
     by_host: dict[int, list[Reading]] = defaultdict(list)
     for reading in everything:
         by_host[reading.host_id].append(reading)
+    url = instance_urls()
     lines = [
         _host_line(thing, by_host[thing.id], now)
         if isinstance(thing, HostStatus)
-        else _instance_line(thing, hosts[thing.host_id], details.get(thing.id), now)
+        else _instance_line(thing, hosts[thing.host_id], details.get(thing.id), url.format(thing.id), now)
         for thing in shown
     ]
     return lines, len(ranked) - len(shown)
@@ -80,7 +113,7 @@ def abnormal_lines(
 
 def _details(instance_ids: list[int]) -> dict[int, InstanceState]:
     rows = InstanceState.objects.filter(pk__in=instance_ids).only(
-        "sampled_at", "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
+        "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
     )
     return {row.pk: row for row in rows}
 
@@ -112,10 +145,9 @@ def _last_seen(instances: list[Reading]) -> str:
 
 
 def _instance_line(
-    reading: Reading, host: HostStatus, detail: InstanceState | None, now: datetime
+    reading: Reading, host: HostStatus, detail: InstanceState | None, url: str, now: datetime
 ) -> Abnormal:
     current = host.fresh or reading.state == REMOVED
-    url = instance_urls().format(reading.id)
     return Abnormal(
         id=f"instance-{reading.id}",
         subject=visible(reading.name),
@@ -123,10 +155,10 @@ def _instance_line(
         url=url,
         state=reading.state if current else f"was {reading.state}",
         tone=TONES[reading.state] if current else "idle",
-        since=clock(reading.removed_at or (detail.state_since if detail else None), now),
+        since=clock(time_of(reading.removed) or (detail.state_since if detail else None), now),
         figures=_figures(reading),
         quote=_quote(reading.state, detail) if detail else "",
-        moment=moment(detail.sampled_at if detail else None, now, stale=not host.fresh),
+        moment=moment(time_of(reading.sampled), now, stale=not host.fresh),
         action="Instance" if reading.state == REMOVED else "Queue",
         action_url=url,
     )

@@ -9,8 +9,8 @@ from datetime import datetime
 from relays.domain.words import count, span, visible
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
-from relays.selectors.markup import markup
-from relays.selectors.readings import Details, Reading
+from relays.selectors.markup import Markup, markup
+from relays.selectors.readings import Reading, time_of
 from relays.selectors.states import TONES, words
 
 _CELL = (
@@ -24,12 +24,11 @@ _TROUBLE = '<span class="sub trouble">{host} {state}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
 
-def cell(reading: Reading, host: HostStatus, url: str, details: Details, now: datetime) -> str:
+def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: datetime) -> Markup:
     """Return an instance as a list item; url: the pages of instances, with {} for an id.
 
     The figures of a host that is not fresh are the last known ones, and look and read so.
     """
-    addresses = details.addresses
     return markup(
         _CELL,
         tone=f"tone-{TONES[reading.state]}" if host.fresh else "tone-idle last-known",
@@ -42,7 +41,7 @@ def cell(reading: Reading, host: HostStatus, url: str, details: Details, now: da
         if reading.oldest_s is None
         else f"deferred, oldest {span(reading.oldest_s)}",
         others=_others(reading),
-        age=moment(details.sampled_at, now, stale=not host.fresh) or _NO_FIGURES,
+        age=moment(time_of(reading.sampled), now, stale=not host.fresh) or _NO_FIGURES,
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
     )

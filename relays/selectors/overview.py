@@ -12,16 +12,26 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-from django.db.models import Count, F, Max, Min, Q
+from django.db import connection
 from django.urls import reverse
 
 from relays.domain.words import count, plural, span
-from relays.models import Host, Instance, ProviderHour
+from relays.models import Provider, ProviderHour
 from relays.selectors.abnormal import Abnormal, abnormal_lines
 from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
-from relays.selectors.readings import NO_DETAILS, Reading, details_of, instance_urls, normal, readings
+from relays.selectors.markup import Markup
+from relays.selectors.readings import (
+    Reading,
+    addresses,
+    instance_urls,
+    normal,
+    provider_urls,
+    readings,
+    time_of,
+)
+from relays.selectors.rows import TREND_HOURS, Folded, Row, Trend, trend_of
 from relays.selectors.states import RANK
 
 # A provider's row shows this many instances; more of them fold into one line where nothing is wrong.
@@ -29,47 +39,8 @@ CELLS_SHOWN = 7
 # However bad the day, the page stays readable: what is beyond these is counted and linked.
 TROUBLED_SHOWN = 24
 ABNORMAL_SHOWN = 30
-TREND_HOURS = 24
 # How the row of instances without a provider is called in ?open=.
 NO_PROVIDER = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """The instances of a provider that are not spelled out, and where they are."""
-
-    number: str
-    deferred: str
-    oldest: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Deferred over the last day as an SVG path in a box of 240 by 28."""
-
-    path: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One provider: totals over its instances, the trend, and its cells."""
-
-    slug: str
-    name: str
-    url: str
-    deferred: str
-    active: str
-    oldest: str
-    unknown: str
-    moment: str
-    trend: Trend | None
-    # One <li> for each instance that is spelled out.
-    cells: list[str]
-    folded: Folded | None
-    # Where the row is folded again, when it was opened.
-    close_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +57,24 @@ class Matrix:
     abnormal_more: int
 
 
+# Plain SQL, because the ORM would join the tables, and this is asked by every tab every 10 s.
+_NEWEST = """
+SELECT * FROM
+    (SELECT count(*) AS hosts, sum(CASE WHEN enabled THEN 1 END) AS polled, max(last_attempt_at) AS attempt
+     FROM relays_host) AS host,
+    (SELECT count(*) AS known, count(provider_id) AS matched, max(removed_at) AS removal
+     FROM relays_instance) AS instance,
+    (SELECT max(asked_at) AS answer FROM relays_instancestate) AS state"""
+
+
 def version_tag(now: datetime) -> str:
     """Return a text that changes whenever the matrix may look different: one query.
 
     The minute is part of it, so that what turns late by age alone, or is edited here, shows within one.
     """
-    newest = Host.objects.aggregate(
-        hosts=Count("pk", distinct=True),
-        polled=Count("pk", distinct=True, filter=Q(enabled=True)),
-        newest_attempt=Max("last_attempt_at"),
-        newest_answer=Max("instances__state__asked_at"),
-        known=Count("instances"),
-        matched=Count("instances__provider"),
-        newest_removal=Max("instances__removed_at"),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST)
+        newest = cursor.fetchone()
     minute = int(now.timestamp() // 60)
     return sha256(f"{minute} {newest}".encode()).hexdigest()[:16]
 
@@ -113,43 +88,21 @@ def matrix(
     abnormal lines; tag: what version_tag gave.
     """
     hosts = host_statuses(now)
+    stale = {host.id for host in hosts.values() if not host.fresh}
     everything = readings(now)
-    present = [reading for reading in everything if reading.removed_at is None]
+    present = [reading for reading in everything if reading.removed is None]
     lines, more = abnormal_lines(everything, hosts, now, None if all_abnormal else ABNORMAL_SHOWN)
-    providers = _providers()
+    read = [reading.sampled for reading in present if reading.sampled]
     return Matrix(
         tag=tag,
         hosts=len(hosts),
         summary=f"{plural(len(present), 'instance')} on {plural(len(hosts), 'host')}",
-        newest=moment(max(filter(None, (provider.newest for provider in providers)), default=None), now),
-        oldest=moment(min(filter(None, (provider.oldest for provider in providers)), default=None), now),
-        rows=_rows(present, providers, _Asked(hosts, opened, now)),
+        newest=moment(time_of(max(read, default=None)), now),
+        oldest=moment(time_of(min(read, default=None)), now),
+        rows=_rows(present, _Asked(hosts, stale, opened, now)),
         abnormal=lines,
         abnormal_more=more,
     )
-
-
-class _Provider(NamedTuple):
-    id: int | None
-    slug: str
-    name: str
-    # Of its instances' newest figures; None: none of them was ever read.
-    oldest: datetime | None
-    newest: datetime | None
-
-
-def _providers() -> list[_Provider]:
-    """Return the providers that have instances, in the matrix' order; last what stands for none."""
-    rows = (
-        Instance.objects.filter(removed_at=None)
-        .order_by(F("provider__position").asc(nulls_last=True), "provider__slug")
-        .values_list("provider_id", "provider__slug", "provider__name")
-        .annotate(oldest=Min("state__sampled_at"), newest=Max("state__sampled_at"))
-    )
-    return [
-        _Provider(pk, slug or NO_PROVIDER, name or "no provider yet", oldest, newest)
-        for pk, slug, name, oldest, newest in rows
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +110,40 @@ class _Asked:
     """What every part of the page is made for."""
 
     hosts: dict[int, HostStatus]
+    # Ids of those whose figures are not as young as they should be.
+    stale: set[int]
     opened: Collection[str]
     now: datetime
 
 
-def _rows(present: Iterable[Reading], providers: list[_Provider], asked: _Asked) -> list[Row]:
+class _Provider(NamedTuple):
+    id: int | None
+    slug: str
+    name: str
+
+
+def _providers() -> list[_Provider]:
+    """Return the providers in the matrix' order; last what stands for none."""
+    known = Provider.objects.order_by("position", "slug").values_list("id", "slug", "name")
+    return [*map(_Provider._make, known), _Provider(None, NO_PROVIDER, "no provider yet")]
+
+
+def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
     groups: dict[int | None, list[Reading]] = defaultdict(list)
     for reading in present:
         groups[reading.provider_id].append(reading)
-    filled = [provider for provider in providers if provider.id in groups]
     parted = {
-        provider: _parted(groups[provider.id], asked.hosts, spelled_out=provider.slug in asked.opened)
-        for provider in filled
+        provider: _parted(groups[provider.id], asked.stale, spelled_out=provider.slug in asked.opened)
+        for provider in _providers()
+        if provider.id in groups
     }
-    details = details_of([reading.id for shown, _ in parted.values() for reading in shown])
+    address = addresses()
     trends = _trends(asked.now)
     url = instance_urls()
     rows = []
     for provider, (shown, hidden) in parted.items():
         cells = [
-            cell(reading, asked.hosts[reading.host_id], url, details.get(reading.id, NO_DETAILS), asked.now)
+            cell(reading, asked.hosts[reading.host_id], url, address.get(reading.id, ""), asked.now)
             for reading in shown
         ]
         rows.append(_row(provider, groups[provider.id], cells, hidden, asked, trends.get(provider.id)))
@@ -184,7 +151,7 @@ def _rows(present: Iterable[Reading], providers: list[_Provider], asked: _Asked)
 
 
 def _parted(
-    group: list[Reading], hosts: dict[int, HostStatus], *, spelled_out: bool
+    group: list[Reading], stale: Collection[int], *, spelled_out: bool
 ) -> tuple[list[Reading], list[Reading]]:
     """Return the instances that get a cell, and those that fold away.
 
@@ -195,7 +162,7 @@ def _parted(
     quiet: list[Reading] = []
     loud: list[Reading] = []
     for reading in group:
-        (quiet if normal(reading, hosts[reading.host_id]) else loud).append(reading)
+        (quiet if normal(reading, stale) else loud).append(reading)
     loud.sort(key=lambda reading: (RANK.get(reading.state, len(RANK)), -(reading.deferred or 0)))
     ranked = loud + quiet
     shown = len(ranked) if spelled_out else max(CELLS_SHOWN, min(len(loud), TROUBLED_SHOWN))
@@ -205,7 +172,7 @@ def _parted(
 def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
     provider: _Provider,
     group: list[Reading],
-    cells: list[str],
+    cells: list[Markup],
     hidden: Collection[Reading],
     asked: _Asked,
     trend: Trend | None,
@@ -213,22 +180,23 @@ def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
     slug = provider.slug
     known = [reading for reading in group if reading.deferred is not None]
     unknown = len(group) - len(known)
+    oldest_read = min((reading.sampled for reading in group if reading.sampled), default=None)
     return Row(
         slug=slug,
         name=provider.name,
-        url="" if slug == NO_PROVIDER else reverse("relays:provider", args=[slug]),
+        url="" if provider.id is None else provider_urls().format(slug),
         deferred=count(sum(reading.deferred or 0 for reading in known)) if known else "?",
         active=count(sum(reading.active or 0 for reading in known)) if known else "?",
         oldest=_oldest(group),
         unknown=f"and {plural(unknown, 'instance')} unknown" if known and unknown else "",
         moment=moment(
-            provider.oldest,
+            time_of(oldest_read),
             asked.now,
-            stale=any(not asked.hosts[reading.host_id].fresh for reading in group),
+            stale=any(reading.host_id in asked.stale for reading in group),
         ),
         trend=trend,
         cells=cells,
-        folded=_folded(hidden, asked.hosts, _open_url({*asked.opened, slug}, slug)),
+        folded=_folded(hidden, asked, slug),
         close_url=_open_url({*asked.opened} - {slug}, slug) if slug in asked.opened else "",
     )
 
@@ -238,16 +206,16 @@ def _open_url(opened: Collection[str], slug: str) -> str:
     return f"{reverse('matrix')}{query}#row-{slug}"
 
 
-def _folded(hidden: Collection[Reading], hosts: dict[int, HostStatus], url: str) -> Folded | None:
+def _folded(hidden: Collection[Reading], asked: _Asked, slug: str) -> Folded | None:
     if not hidden:
         return None
-    ok = sum(normal(reading, hosts[reading.host_id]) for reading in hidden)
+    ok = sum(normal(reading, asked.stale) for reading in hidden)
     parts = ((ok, "more ok"), (len(hidden) - ok, "more not ok"))
     return Folded(
         number=", ".join(f"{number:,} {what}" for number, what in parts if number),
         deferred=count(sum(reading.deferred or 0 for reading in hidden)),
         oldest=_oldest(hidden),
-        url=url,
+        url=_open_url({*asked.opened, slug}, slug),
     )
 
 
@@ -257,24 +225,10 @@ def _oldest(group: Iterable[Reading]) -> str:
 
 
 def _trends(now: datetime) -> dict[int | None, Trend]:
-    first = int(now.timestamp()) // 3600 * 3600 - (TREND_HOURS - 1) * 3600
-    hours: dict[int | None, dict[int, int]] = defaultdict(dict)
-    rows = ProviderHour.objects.filter(ts__gte=first).values_list("provider_id", "ts", "deferred")
+    last = int(now.timestamp()) // 3600 * 3600
+    first = last - (TREND_HOURS - 1) * 3600
+    hours: dict[int | None, list[int | None]] = defaultdict(lambda: [None] * TREND_HOURS)
+    rows = ProviderHour.objects.filter(ts__range=(first, last)).values_list("provider_id", "ts", "deferred")
     for provider_id, ts, deferred in rows:
         hours[provider_id][(ts - first) // 3600] = deferred
-    return {provider_id: trend_of(by_hour) for provider_id, by_hour in hours.items()}
-
-
-def trend_of(by_hour: dict[int, int]) -> Trend:
-    """Return the sparkline of hourly counts, keyed 0 (oldest) to 23; an hour without data is a gap."""
-    most = max(by_hour.values(), default=0)
-    path, pen_down = [], False
-    for hour in range(TREND_HOURS):
-        if hour not in by_hour:
-            pen_down = False
-            continue
-        x, y = hour * 240 / (TREND_HOURS - 1), 26 - 24 * by_hour[hour] / (most or 1)
-        # A lone hour between two gaps is a dash, not nothing.
-        path.append(f"L{x:.0f} {y:.1f}" if pen_down else f"M{x:.0f} {y:.1f}h2")
-        pen_down = True
-    return Trend("".join(path), f"deferred by hour over a day: at most {most:,}")
+    return {provider_id: trend_of(tuple(by_hour)) for provider_id, by_hour in hours.items()}

@@ -6,7 +6,7 @@ from typing import Any
 from relays.domain.words import visible
 from relays.models import Provider
 from relays.selectors.hosts import HostStatus, host_statuses
-from relays.selectors.readings import NO_DETAILS, Details, Reading, details_of, readings
+from relays.selectors.readings import Reading, addresses, readings, time_of
 
 
 def fleet_report(now: datetime) -> dict[str, Any]:
@@ -15,11 +15,11 @@ def fleet_report(now: datetime) -> dict[str, Any]:
     What is not known is None.
     """
     hosts = host_statuses(now)
-    present = [reading for reading in readings(now) if reading.removed_at is None]
+    present = [reading for reading in readings(now) if reading.removed is None]
     providers = dict(Provider.objects.values_list("id", "slug"))
     order = {provider_id: place for place, provider_id in enumerate(providers)}
     present.sort(key=lambda reading: order.get(reading.provider_id or 0, len(order)))
-    details = details_of([reading.id for reading in present])
+    address = addresses()
     return {
         "at": _iso(now),
         "hosts": [_host(host) for host in hosts.values()],
@@ -28,7 +28,7 @@ def fleet_report(now: datetime) -> dict[str, Any]:
                 reading,
                 hosts[reading.host_id].name,
                 providers.get(reading.provider_id or 0),
-                details.get(reading.id, NO_DETAILS),
+                address.get(reading.id),
             )
             for reading in present
         ],
@@ -45,12 +45,12 @@ def _host(host: HostStatus) -> dict[str, Any]:
     }
 
 
-def _instance(reading: Reading, host: str, provider: str | None, details: Details) -> dict[str, Any]:
+def _instance(reading: Reading, host: str, provider: str | None, address: str | None) -> dict[str, Any]:
     return {
         "host": host,
         "name": visible(reading.name),
         "provider": provider,
-        "address": details.addresses or None,
+        "address": address,
         "queues": {
             "incoming": reading.incoming,
             "active": reading.active,
@@ -60,7 +60,7 @@ def _instance(reading: Reading, host: str, provider: str | None, details: Detail
         },
         "oldest_s": reading.oldest_s,
         "state": reading.state,
-        "sampled_at": _iso(details.sampled_at),
+        "sampled_at": _iso(time_of(reading.sampled)),
     }
 
 

@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from relays.models import Host, InstanceState
 from relays.selectors import overview
-from relays.selectors.overview import CELLS_SHOWN, matrix, trend_of
+from relays.selectors.overview import CELLS_SHOWN, matrix
+from relays.selectors.readings import readings, time_of
+from relays.selectors.rows import trend_of
 from tests.factories import fleet_make, host_make, instance_make, provider_make, trend_make
 
 HTMX = {"HX-Request": "true"}
@@ -96,9 +98,7 @@ def test_the_tag_changes_with_whatever_the_page_shows() -> None:
 
 def test_the_tag_costs_one_query() -> None:
     fleet_make()
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         overview.version_tag(timezone.now())
     assert len(queries) == 1
 
@@ -256,7 +256,7 @@ def test_no_page_has_what_the_content_security_policy_forbids(viewer: Client) ->
 
 
 def test_the_trend_has_a_gap_where_an_hour_is_missing() -> None:
-    assert trend_of({0: 10, 1: 5, 3: 10}).path == "M0 2.0h2L10 14.0M31 2.0h2"
+    assert trend_of((10, 5, None, 10)).path == "M0 2.0h2L10 14.0M31 2.0h2"
 
 
 def test_a_providers_trend_covers_the_last_day() -> None:
@@ -266,3 +266,16 @@ def test_a_providers_trend_covers_the_last_day() -> None:
     assert row.trend is not None
     assert row.trend.label == "deferred by hour over a day: at most 123"
     assert row.trend.path.count("L") == 23
+
+
+def test_times_are_in_order_as_the_databases_own_text() -> None:
+    """Whole seconds have no fraction in it, which must not put them behind."""
+    whole = timezone.now().replace(microsecond=0)
+    times = [whole + timedelta(microseconds=us) for us in (0, 1, 120_000, 999_999, 1_000_000)]
+    host = host_make()
+    for number, at in enumerate(times):
+        instance = instance_make(host, f"msn-{number}", 5, 60)
+        InstanceState.objects.filter(instance=instance).update(sampled_at=at)
+    read = [reading.sampled for reading in readings(whole)]
+    assert read == sorted(read, key=str)
+    assert [time_of(text) for text in read] == times
