@@ -1,8 +1,8 @@
-"""Addresses of the pages over hosts, instances and providers."""
+"""Addresses of the pages over hosts, instances, origins and providers."""
 
 from django.urls import path
 
-from relays.views import hosts, instances, providers
+from relays.views import hosts, instances, origins, providers
 
 app_name = "relays"
 urlpatterns = [
@@ -19,6 +19,12 @@ urlpatterns = [
     path("instances/<int:pk>/match/", instances.instance_match, name="instance-match"),
     path("instances/<int:pk>/counts.json", instances.counts_chart, name="instance-counts"),
     path("instances/<int:pk>/ages.json", instances.ages_chart, name="instance-ages"),
+    path("origins/", origins.origin_list, name="origin-list"),
+    path("add-origin/", origins.origin_add, name="origin-add"),
+    path("origins/<int:pk>/", origins.origin_detail, name="origin"),
+    path("origins/<int:pk>/change/", origins.origin_change, name="origin-change"),
+    path("origins/<int:pk>/remove/", origins.origin_remove, name="origin-remove"),
+    path("clients/<int:pk>/adopt/", origins.client_adopt, name="client-adopt"),
     path("providers/", providers.provider_list, name="provider-list"),
     path("add-provider/", providers.provider_add, name="provider-add"),
     path("providers/<slug:slug>/", providers.provider_detail, name="provider"),

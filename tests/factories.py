@@ -19,6 +19,7 @@ from relays.models import (
     Host,
     Instance,
     InstanceState,
+    Origin,
     Outcomes,
     OutcomesDay,
     OutcomesHour,
@@ -282,6 +283,33 @@ def accepted_make(
     for model, span_s in ((Accepted, 300), (AcceptedHour, 3600), (AcceptedDay, 86400)):
         _add(model, span_s, at, {"instance": instance, "client": client}, {"messages": messages})
     return client
+
+
+def client_make(ip: str, name: str = "", *, origin: Origin | None = None, age_s: float = 60) -> Client:
+    """Return a client that a relay accepted mail from `age_s` ago, and first a week before."""
+    seen = timezone.now() - timedelta(seconds=age_s)
+    return Client.objects.create(
+        ip=ip, name=name, origin=origin, first_seen_at=seen - timedelta(days=7), last_seen_at=seen
+    )
+
+
+def origins_make(instances: dict[str, Instance]) -> dict[str, Origin]:
+    """Make what hands mail to the fleet of fleet_make(): two origins, a stranger, and the fleet itself."""
+    made = {name: Origin.objects.create(name=name) for name in ("list1.example.org", "list2.example.org")}
+    client_make("192.0.2.31", "list1.example.org", origin=made["list1.example.org"])
+    client_make("2001:db8::32", "list2.example.org", origin=made["list2.example.org"], age_s=4000)
+    client_make("192.0.2.77", "list3.example.org")
+    client_make("198.51.100.12", "msn-b.rustin.example")
+    client_make("127.0.0.1", "localhost")
+    now = timezone.now()
+    for at, part in ((now, 1), (now - timedelta(hours=2), 9)):
+        accepted_make(instances["msn-a"], "192.0.2.31", 71 * part, at=at)
+        accepted_make(instances["msn-b"], "192.0.2.31", 24 * part, at=at)
+        accepted_make(instances["therest-a"], "192.0.2.77", 12 * part, at=at)
+        accepted_make(instances["msn-c"], "198.51.100.12", 400 * part, at=at)
+        accepted_make(instances["therest-b"], "127.0.0.1", 3 * part, at=at)
+    accepted_make(instances["msn-c"], "2001:db8::32", 50, at=now - timedelta(hours=5))
+    return made
 
 
 def _add(model: type[Model], span_s: int, at: datetime, keys: dict[str, Any], counts: dict[str, int]) -> None:

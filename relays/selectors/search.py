@@ -1,4 +1,4 @@
-"""Finding an instance, host, address, domain or provider by a piece of its name."""
+"""Finding an instance, host, address, domain, provider or origin by a piece of its name."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from relays.domain.words import visible
-from relays.models import Host, Instance, Provider, ProviderDomain
+from relays.models import Host, Instance, Origin, Provider, ProviderDomain
 from relays.selectors.readings import instance_urls
 
 HITS_SHOWN = 50
@@ -28,7 +28,7 @@ def find(text: str) -> list[Hit]:
     wanted = text.strip().lower()
     if not wanted:
         return []
-    hits = [*_hosts(wanted), *_instances(wanted), *_providers(wanted), *_domains(wanted)]
+    hits = [*_hosts(wanted), *_instances(wanted), *_providers(wanted), *_domains(wanted), *_origins(wanted)]
     return sorted(hits, key=lambda hit: hit.name.lower() != wanted)
 
 
@@ -89,4 +89,20 @@ def _domains(wanted: str) -> list[Hit]:
             reverse("relays:provider", args=[domain.provider.slug]),
         )
         for domain in found
+    ]
+
+
+def _origins(wanted: str) -> list[Hit]:
+    wants = Q(name__icontains=wanted) | Q(clients__ip__startswith=wanted)
+    if address := _canonical(wanted):
+        wants |= Q(clients__ip=address)
+    found = Origin.objects.filter(wants).distinct().prefetch_related("clients")[:HITS_SHOWN]
+    return [
+        Hit(
+            "origin",
+            visible(origin.name),
+            ", ".join(client.ip for client in origin.clients.all()),
+            reverse("relays:origin", args=[origin.pk]),
+        )
+        for origin in found
     ]

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.visits import Visit
-from tests.factories import THROTTLE, fleet_make, host_make, samples_make, snapshot_make
+from tests.factories import THROTTLE, fleet_make, host_make, origins_make, samples_make, snapshot_make
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0a"
@@ -18,6 +18,7 @@ def paths() -> list[str]:
     msn_a = instances["msn-a"]
     snapshot_make(msn_a, [("hotmail.com", COUNTS), (LONG_DOMAIN, COUNTS)], [(THROTTLE, 398)])
     samples_make(msn_a)
+    origin = origins_make(instances)["list1.example.org"]
     host_make("changed", last_outcome="key_changed", offered_key=OTHER_KEY)
     return [
         "/",
@@ -35,6 +36,11 @@ def paths() -> list[str]:
         "/providers/msn/",
         "/providers/msn/change/",
         "/add-provider/",
+        "/origins/",
+        f"/origins/{origin.pk}/",
+        f"/origins/{origin.pk}/change/",
+        f"/origins/{origin.pk}/remove/",
+        "/add-origin/",
         "/search/",
         "/search/?q=msn",
         "/password/",
