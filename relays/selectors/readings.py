@@ -1,7 +1,7 @@
 """The newest figures of many instances, without building a model for each."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
@@ -82,11 +82,10 @@ def normal(reading: Reading, stale: Collection[int]) -> bool:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Return a time of the database's text; SQLite's has no zone, and is UTC."""
+    """Return a time of the database's text; it is UTC, which SQLite does not say."""
     if text is None:
         return None
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return datetime.fromisoformat(text if "+" in text else f"{text}+00:00")
 
 
 def addresses() -> dict[int, str]:
