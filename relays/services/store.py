@@ -7,16 +7,12 @@ SQLite, and 9 times on PostgreSQL, for the 2,000 instances of a large fleet. `./
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
 
-import orjson
 from django.db import connection, transaction
 
-SAMPLE_SPAN_S = 300
+from relays.services.statements import Row, run, stamp
 
-# In the order of the statement's columns, below.
-Row = tuple[Any, ...]
+SAMPLE_SPAN_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +60,10 @@ def store_readings(readings: Sequence[Reading], unread: Sequence[Unread] = ()) -
     # Within a poll's transaction a savepoint would be two more statements, and nothing returns to it.
     with transaction.atomic(savepoint=False):
         # Samples first: the states still tell which readings are the first of their span.
-        _run(_SAMPLE, _SAMPLE_COLUMNS, _sample_rows(readings))
-        _run(_STATE, _STATE_COLUMNS, [_state_row(reading) for reading in readings])
-        _run(_CONDITION, _CONDITION_COLUMNS, [_condition_row(instance) for instance in unread])
-        _run(_SNAPSHOT, _SNAPSHOT_COLUMNS, [_snapshot_row(r) for r in readings if r.snapshot is not None])
+        run(_SAMPLE, _SAMPLE_COLUMNS, _sample_rows(readings))
+        run(_STATE, _STATE_COLUMNS, [_state_row(reading) for reading in readings])
+        run(_CONDITION, _CONDITION_COLUMNS, [_condition_row(instance) for instance in unread])
+        run(_SNAPSHOT, _SNAPSHOT_COLUMNS, [_snapshot_row(r) for r in readings if r.snapshot is not None])
 
 
 def _sample_rows(readings: Sequence[Reading]) -> list[Row]:
@@ -94,7 +90,7 @@ def _not_sampled_since(span: int, readings: Sequence[Reading]) -> set[int]:
     A range stands for the readings' ids, because a list of 2,000 parameters costs more than the writing.
     """
     ids = [reading.instance_id for reading in readings]
-    began = _stamp(datetime.fromtimestamp(span, UTC))
+    began = stamp(datetime.fromtimestamp(span, UTC))
     with connection.cursor() as cursor:
         cursor.execute(_NOT_SAMPLED_SINCE, [min(ids), max(ids), began])
         return {instance_id for (instance_id,) in cursor.fetchall()}
@@ -103,7 +99,7 @@ def _not_sampled_since(span: int, readings: Sequence[Reading]) -> set[int]:
 def _state_row(reading: Reading) -> Row:
     return (
         reading.instance_id,
-        _stamp(reading.at),
+        stamp(reading.at),
         reading.incoming,
         reading.active,
         reading.deferred,
@@ -122,7 +118,7 @@ def _state_row(reading: Reading) -> Row:
 def _condition_row(unread: Unread) -> Row:
     return (
         unread.instance_id,
-        _stamp(unread.at),
+        stamp(unread.at),
         unread.state,
         unread.condition,
         unread.condition_detail,
@@ -130,46 +126,7 @@ def _condition_row(unread: Unread) -> Row:
 
 
 def _snapshot_row(reading: Reading) -> Row:
-    return (reading.instance_id, _stamp(reading.at), reading.snapshot)
-
-
-@lru_cache(maxsize=1024)
-def _stamp(at: datetime) -> str:
-    """Return a time as this database reads it; the instances of a host often share one."""
-    return str(connection.ops.adapt_datetimefield_value(at))
-
-
-def _run(statement: str, columns: dict[str, str], rows: list[Row]) -> None:
-    """Run a statement over rows in the way that is fast on this database; `columns` gives their types.
-
-    `{name}` in the statement is a value of the row, `{source}` where the rows come from. On SQLite the
-    statement runs once a row, prepared once. On PostgreSQL it runs once, over an array a column, because
-    a round trip a row costs more than the writing.
-    """
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
-            given = f"FROM unnest({arrays}) AS given ({', '.join(columns)})"
-            sql = statement.format(source=given, **{name: f"given.{name}" for name in columns})
-            values = zip(columns.values(), zip(*rows, strict=True), strict=True)
-            cursor.execute(sql, [_array(kind, column) for kind, column in values])
-        else:
-            # SQLite's own numbered parameters: a value may stand in a statement twice.
-            numbered = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
-            sql = statement.format(source="", **numbered)
-            cursor.executemany(sql, rows)
-
-
-def _array(kind: str, values: tuple[Any, ...]) -> str:
-    """Return PostgreSQL's text form of an array: the driver's own way took longer than the statement."""
-    if kind == "text":
-        # NUL stands in no text that PostgreSQL stores, so it may stand between them while they are quoted.
-        quoted = "\0".join(values).replace("\\", "\\\\").replace('"', '\\"')
-        return '{"' + quoted.replace("\0", '","') + '"}'
-    # JSON writes numbers and times as PostgreSQL reads them, and its null, too.
-    return "{" + orjson.dumps(values)[1:-1].decode() + "}"
+    return (reading.instance_id, stamp(reading.at), reading.snapshot)
 
 
 _STATE_COLUMNS = {
