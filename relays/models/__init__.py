@@ -6,6 +6,7 @@ from relays.models.origin import Accepted, AcceptedDay, AcceptedHour, Client, Or
 from relays.models.outcome import (
     DomainOutcomesDay,
     DomainOutcomesHour,
+    ImportedTotals,
     LogSource,
     Outcomes,
     OutcomesDay,
@@ -31,6 +32,7 @@ __all__ = [
     "DomainOutcomesDay",
     "DomainOutcomesHour",
     "Host",
+    "ImportedTotals",
     "Instance",
     "InstanceState",
     "LogSource",

@@ -50,7 +50,7 @@ class _AcceptedCounts(models.Model):
 class Accepted(_AcceptedCounts):
     """Messages an instance accepted from a client in five minutes."""
 
-    pk = models.CompositePrimaryKey("instance_id", "client_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "client_id")
 
     class Meta:
         indexes = [models.Index(fields=["ts"], name="accepted_ts")]

@@ -3,6 +3,9 @@
 Times are integers as in sample.py. Counts are recipients. `deferred` counts every deferred line,
 `suspended` those of them that reached nobody ("delivery temporarily suspended"); `handed_over` is mail that
 another instance of the fleet or a content filter took, and no delivery.
+
+Keys that begin with instance and time answer "the last hour of these instances" from one piece of the index;
+the longer spans of one instance and provider lie together for the charts.
 """
 
 from django.db import models
@@ -64,7 +67,7 @@ class _InstanceOutcomes(_OutcomeCounts, _Delays):
 class Outcomes(_InstanceOutcomes):
     """Five minutes."""
 
-    pk = models.CompositePrimaryKey("instance_id", "provider_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id")
 
     class Meta:
         indexes = [models.Index(fields=["ts"], name="outcomes_ts")]
@@ -109,7 +112,7 @@ class ProviderOutcomesDay(_ProviderOutcomes):
 
 
 class RecipientDomain(models.Model):
-    """A domain that mail went to, lower-case A-label, with the relay host that was last seen for it.
+    """A domain that mail went to, lower-case A-label, with a relay host that was seen for it.
 
     `(other)` stands for what a span had beyond the domains that are kept.
     """
@@ -139,7 +142,7 @@ class _DomainOutcomes(_OutcomeCounts):
 class DomainOutcomesHour(_DomainOutcomes):
     """An hour of one recipient domain through one instance."""
 
-    pk = models.CompositePrimaryKey("instance_id", "domain_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "domain_id")
 
     class Meta:
         indexes = [models.Index(fields=["ts"], name="domain_outcomes_hour_ts")]
@@ -148,7 +151,7 @@ class DomainOutcomesHour(_DomainOutcomes):
 class DomainOutcomesDay(_DomainOutcomes):
     """A UTC day of one recipient domain through one instance."""
 
-    pk = models.CompositePrimaryKey("instance_id", "domain_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "domain_id")
 
     class Meta:
         indexes = [models.Index(fields=["ts"], name="domain_outcomes_day_ts")]
@@ -190,7 +193,7 @@ class _ReplyCounts(models.Model):
 class ReplyCountsHour(_ReplyCounts):
     """An hour of one cluster through one instance, for one provider's recipients."""
 
-    pk = models.CompositePrimaryKey("instance_id", "provider_id", "cluster_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id", "cluster_id")
 
     class Meta:
         indexes = [models.Index(fields=["provider", "ts"], name="reply_counts_hour_provider_ts")]
@@ -199,7 +202,7 @@ class ReplyCountsHour(_ReplyCounts):
 class ReplyCountsDay(_ReplyCounts):
     """A UTC day of one cluster through one instance, for one provider's recipients."""
 
-    pk = models.CompositePrimaryKey("instance_id", "provider_id", "cluster_id", "ts")
+    pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id", "cluster_id")
 
     class Meta:
         indexes = [models.Index(fields=["provider", "ts"], name="reply_counts_day_provider_ts")]
@@ -228,3 +231,14 @@ class LogSource(models.Model):
     class Meta:
         ordering = ["host_id", "source"]
         constraints = [models.UniqueConstraint(fields=["host", "source"], name="log_source_once_a_host")]
+
+
+class ImportedTotals(models.Model):
+    """What the operator's old script had told of an instance's UTC day when it was last imported."""
+
+    pk = models.CompositePrimaryKey("instance_id", "ts")
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, db_index=False, related_name="+")
+    ts = models.PositiveIntegerField()
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    bounced = models.PositiveIntegerField(default=0)
