@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relays.views import hosts, instances, origins, providers
+from relays.views import domains, hosts, instances, origins, providers
 
 app_name = "relays"
 urlpatterns = [
@@ -25,6 +25,7 @@ urlpatterns = [
     path("origins/<int:pk>/change/", origins.origin_change, name="origin-change"),
     path("origins/<int:pk>/remove/", origins.origin_remove, name="origin-remove"),
     path("clients/<int:pk>/adopt/", origins.client_adopt, name="client-adopt"),
+    path("domains/<int:pk>/provider/", domains.domain_provider, name="domain-provider"),
     path("providers/", providers.provider_list, name="provider-list"),
     path("add-provider/", providers.provider_add, name="provider-add"),
     path("providers/<slug:slug>/", providers.provider_detail, name="provider"),

@@ -239,6 +239,13 @@ def outcomes_make(
         _add_to_last_hour(instance, now, counts)
 
 
+def recipient_domain_make(name: str, provider: str = "therest", *, mx_host: str = "") -> RecipientDomain:
+    """Return a domain that mail went to, of a provider that is made on first use."""
+    return RecipientDomain.objects.create(
+        name=name, mx_host=mx_host, provider=provider_make(provider), first_seen_at=timezone.now()
+    )
+
+
 def reply_cluster_make(
     text: str, *, reason: str = "other", hard: bool = False, rule: str = "", sample: str = ""
 ) -> ReplyCluster:

@@ -4,7 +4,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.visits import Visit
-from tests.factories import THROTTLE, fleet_make, host_make, origins_make, samples_make, snapshot_make
+from tests.factories import (
+    THROTTLE,
+    fleet_make,
+    host_make,
+    origins_make,
+    recipient_domain_make,
+    samples_make,
+    snapshot_make,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0a"
@@ -41,6 +49,7 @@ def paths() -> list[str]:
         f"/origins/{origin.pk}/change/",
         f"/origins/{origin.pk}/remove/",
         "/add-origin/",
+        f"/domains/{recipient_domain_make('acme.example').pk}/provider/",
         "/search/",
         "/search/?q=msn",
         "/password/",
