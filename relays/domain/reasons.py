@@ -22,6 +22,13 @@ _SUSPENDED = re.compile(r"\A(?:delivery temporarily suspended: ?)+")
 _BEFORE = re.compile(r"\A(?:host [^ ]{1,300} (?:said|refused to talk to me|replied)|[^ ]{1,300} said): ")
 _AFTER = re.compile(r" ?\(in reply to [a-z ]{1,60}\)\Z")
 _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]{1,200}@[^\s<>()\[\]\",;:'=]{1,255}>?")
+_IP = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
+# Gmail's "To reduce the amount of spam sent to Gmail, ..." and "For more information, go to About SMTP error
+# messages": what they name is not what happened.
+_FOOTNOTE = re.compile(
+    r"for more information,? (?:go to|review) [^.:/]{1,120}(?=[.:/]|\Z)"
+    r"|to (?:reduce the amount of spam|(?:best )?protect (?:our|your) users)[^,.]{0,40},"
+)
 _CODE = re.compile(r"(?:\A|(?<=[\s:>(\"]))([245]\d\d)(?=[ -]|\Z)")
 _ENHANCED = re.compile(r"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)")
 _CODE_SPEC = re.compile(r"\A[245](?:\d\d|\dx|xx)\Z")
@@ -174,11 +181,11 @@ def hear(reply: str) -> Heard:
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     text = _SPACE.sub(" ", text).strip()
+    text = _FOOTNOTE.sub("", text)
     text = _AFTER.sub("", _BEFORE.sub("", _SUSPENDED.sub("", text)))
     code = _CODE.search(text)
     enhanced = _ENHANCED.search(text)
-    if "@" in text:
-        text = _ADDRESS.sub("<address>", text)
+    text = _IP.sub("<ip>", _ADDRESS.sub("<@>", text) if "@" in text else text.replace("<address>", "<@>"))
     if code:
         text = _without_repeats(text, code[1], enhanced[0] if enhanced else "")
     return Heard(text, code[1] if code else "", enhanced[0] if enhanced else "")
