@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from relays.domain.expressions import MAX_WAYS, needed_words, ways
+
 # Longer replies are cut: what a reply means stands in its first sentences.
 MAX_REPLY = 2048
 OTHER = "other"
@@ -58,20 +60,20 @@ class Reason:
 class Rule:
     """What a reply must be to have a reason; an empty condition always holds.
 
-    pattern: regular expression searched in the reply as `heard` gives it, ignoring case.
+    texts: regular expressions, one of which is found in the reply as `hear` gives it, ignoring case.
     codes: "421", "42x" or "5xx". enhanced: "4.7.0", "4.7.x" or "5.x.x".
     hard: None where the reason and the code say it. advice: "" for the reason's own.
     """
 
     id: str
     reason: str
-    pattern: str = ""
+    texts: tuple[str, ...] = ()
     providers: frozenset[str] = frozenset()
     codes: tuple[str, ...] = ()
     enhanced: tuple[str, ...] = ()
     hard: bool | None = None
     advice: str = ""
-    _found: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+    _searches: tuple["_Search", ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for spec in self.codes:
@@ -80,7 +82,7 @@ class Rule:
         for spec in self.enhanced:
             if not _ENHANCED_SPEC.match(spec):
                 raise BadRule(f"{spec!r} is no enhanced code: write 4.7.0, 4.7.x or 5.x.x.")
-        object.__setattr__(self, "_found", compiled(self.pattern) if self.pattern else None)
+        object.__setattr__(self, "_searches", tuple(map(_search, self.texts)))
 
     def fits(self, heard: "Heard", provider: str) -> bool:
         """Tell whether the rule holds for a reply."""
@@ -90,7 +92,7 @@ class Rule:
             return False
         if self.enhanced and not _any_fits(self.enhanced, heard.enhanced):
             return False
-        return self._found is None or self._found.search(heard.text) is not None
+        return not self._searches or any(search.finds(heard.text) for search in self._searches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class RuleTable:
     def from_json(cls, body: Mapping[str, Any]) -> "RuleTable":
         """Return the table of a parsed rule file: {"version", "reasons": {slug: {...}}, "rules": [{...}]}.
 
-        A rule's `any` is the list of expressions of which one must be found. Raises BadRule.
+        A rule's `any` lists its expressions, of which one must be found. Raises BadRule.
         """
         try:
             reasons = {slug: Reason(slug=slug, **fields) for slug, fields in body["reasons"].items()}
@@ -161,12 +163,34 @@ class RuleTable:
         return self.reasons[rule.reason].hard and not temporary
 
 
-@lru_cache(maxsize=1024)
-def compiled(pattern: str) -> re.Pattern[str]:
-    """Return a rule's expression compiled. Raises BadRule."""
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A regular expression behind a look for words that it cannot match without."""
+
+    words: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    def finds(self, text: str) -> bool:
+        for word in self.words:
+            if word in text:
+                break
+        else:
+            if self.words:
+                return False
+        return self.pattern.search(text) is not None
+
+
+@lru_cache(maxsize=2048)
+def _search(text: str) -> _Search:
     try:
+        if ways(text, MAX_REPLY) > MAX_WAYS:
+            raise BadRule(
+                "This could take very long on a hostile reply: write .{0,40} in place of .* and .+, "
+                "and no repetition inside a repetition."
+            )
         # Replies are lower case when they come here, and a search that need not fold case is far faster.
-        return re.compile(pattern, 0 if pattern == pattern.lower() else re.IGNORECASE)
+        pattern = re.compile(text, 0 if text == text.lower() else re.IGNORECASE)
+        return _Search(tuple(needed_words(text)), pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise BadRule(f"This is no regular expression: {error}.") from error
 
@@ -214,10 +238,13 @@ def _fits(spec: str, code: str) -> bool:
 
 def _rule_from_json(fields: Mapping[str, Any]) -> Rule:
     given = dict(fields)
-    return Rule(
-        pattern="|".join(given.pop("any", ())),
-        providers=frozenset(given.pop("providers", ())),
-        codes=tuple(given.pop("codes", ())),
-        enhanced=tuple(given.pop("enhanced", ())),
-        **given,
-    )
+    try:
+        return Rule(
+            texts=tuple(given.pop("any", ())),
+            providers=frozenset(given.pop("providers", ())),
+            codes=tuple(given.pop("codes", ())),
+            enhanced=tuple(given.pop("enhanced", ())),
+            **given,
+        )
+    except BadRule as error:
+        raise BadRule(f"rule {given.get('id')}: {error}") from error

@@ -61,7 +61,7 @@ def _usable(fields: _Own, shipped: RuleTable) -> Rule | None:
         return Rule(
             id=f"own:{slug}",
             reason=reason,
-            pattern=pattern,
+            texts=(pattern,) if pattern else (),
             providers=frozenset(_parts(providers)),
             codes=_parts(codes),
             enhanced=_parts(enhanced),

@@ -53,7 +53,7 @@ def test_a_rule_may_hold_for_some_providers() -> None:
 
 def test_an_own_rule_goes_first_and_may_have_capitals() -> None:
     own = table({"id": "a", "reason": "slow", "any": ["s3150"]}).with_own(
-        [Rule("own:x", "gone", r"S31\d\d\D")], "2"
+        [Rule("own:x", "gone", (r"S31\d\d\D",))], "2"
     )
     assert own.classify("550 (S3150)").rule == "own:x"
     assert own.version == "2"
@@ -76,7 +76,7 @@ def test_wrapping_repeated_codes_accents_and_case_do_not_matter(reply: str) -> N
 
 
 def test_an_address_says_nothing() -> None:
-    assert hear("550 <quota.full@spam.example>: no").text == "550 <address>: no"
+    assert hear("550 <quota.full@spam.example>: no").text == "550 <@>: no"
 
 
 @pytest.mark.parametrize(
