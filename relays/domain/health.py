@@ -1,7 +1,6 @@
-"""The state chip of an instance: a rule over its queue, published as it stands here."""
+"""The state chip of an instance: a rule over its queue and its last hour, published as it stands here."""
 
-import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -18,48 +17,95 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+# Below these a share says nothing: one of five is not "20 %".
 MIN_DEFERRED = 20
+MIN_TRIED = 20
+# Of the last hour: one in so many.
+SHARE_OF_HOUR = 5
 SLOW_OLDEST_S = 30 * 60
 
+# Reasons (reasons.json) that speak of the address mail is sent from: moving the mail helps.
+REFUSALS = {
+    "rate-limited": State.THROTTLED,
+    "reputation-block": State.BLOCKED,
+    "blocklisted": State.BLOCKED,
+    "sender-dns": State.BLOCKED,
+}
+
+_REFUSED = (
+    f"Of at least {MIN_TRIED} recipients sent, deferred or bounced in the last hour a fifth were refused as"
+    f" {{0}}; or at least {MIN_DEFERRED} messages are deferred, and half of their recipients for that."
+)
 RULES = {
-    State.BLOCKED: f"At least {MIN_DEFERRED} deferred, and at least half of the replies are 5xx refusals.",
-    State.THROTTLED: f"At least {MIN_DEFERRED} deferred, and at least half of the replies are 421 or 4.7.x.",
-    State.SLOW: f"At least {MIN_DEFERRED} deferred, the oldest message for half an hour or more.",
-    State.QUIET: "Nothing was taken in, sent or tried for an hour, by its log.",
-    State.STALE: "Its host gives no fresh figures: the state shown before may hold no more.",
+    State.BLOCKED: _REFUSED.format("blocklisted, of bad reputation or without proper DNS"),
+    State.THROTTLED: _REFUSED.format("rate-limited"),
+    State.SLOW: f"Of at least {MIN_TRIED} recipients in the last hour a fifth were deferred; or at least"
+    f" {MIN_DEFERRED} messages are deferred, the oldest for half an hour or more.",
+    State.QUIET: "By its log nothing was accepted, sent or tried for an hour.",
     State.STOPPED: "Postfix is not running.",
     State.UNKNOWN: "The queue could not be read; the figures are the last known ones.",
+    State.STALE: "Its host gives no fresh figures: what they said last may be true no more.",
     State.OK: "None of the others.",
 }
 
-# "... said: 421 4.7.0 Try again", "... refused to talk to me: 554 5.7.1 blocked": the remote server's
-# words follow the first of these; an earlier number is part of a host name or an address.
-_REPLY = re.compile(
-    r"(?: said| refused to talk to me): (?P<code>[245]\d\d)[ -]?(?P<dsn>[245]\.\d{1,3}\.\d{1,3})?"
-)
 
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """A queue that was read. deferred: messages; oldest_s: age of the oldest, None for an empty queue.
 
-def judge(deferred: int, oldest_s: int | None, replies: Iterable[tuple[str, int]], sampled: int) -> State:
-    """Return the state of a queue that was read.
-
-    deferred: messages; oldest_s: age of the oldest, None for an empty queue; replies: (text, count) of
-    the commonest; sampled: how many recipients these were counted over.
+    sampled: deferred recipients whose replies were looked at; throttled, blocked: those of them that were
+    refused so (REFUSALS).
     """
-    if deferred < MIN_DEFERRED:
-        return State.OK
-    throttled = blocked = 0
-    for text, count in replies:
-        match = _REPLY.search(text)
-        if match is None:
-            continue
-        if match["code"].startswith("5"):
-            blocked += count
-        elif match["code"] == "421" or (match["dsn"] or "").startswith("4.7."):
-            throttled += count
-    if 2 * blocked >= sampled > 0:
+
+    deferred: int
+    oldest_s: int | None
+    sampled: int
+    throttled: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastHour:
+    """Recipients by outcome in the hour's log, and messages accepted. throttled, blocked: as QueueFigures."""
+
+    sent: int
+    deferred: int
+    bounced: int
+    expired: int
+    handed_over: int
+    accepted: int
+    throttled: int
+    blocked: int
+
+    @property
+    def tried(self) -> int:
+        """What was sent, deferred or bounced: what shares are of."""
+        return self.sent + self.deferred + self.bounced
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing came in or went out."""
+        return not (self.tried or self.expired or self.handed_over or self.accepted)
+
+
+def judge(queue: QueueFigures, hour: LastHour | None) -> State:
+    """Return the state of an instance whose queue was read; hour: None where its log is not read to now."""
+    if _is_most(queue, queue.blocked) or (hour and _is_much(hour, hour.blocked)):
         return State.BLOCKED
-    if 2 * throttled >= sampled > 0:
+    if _is_most(queue, queue.throttled) or (hour and _is_much(hour, hour.throttled)):
         return State.THROTTLED
-    if oldest_s is not None and oldest_s >= SLOW_OLDEST_S:
+    if _waits_long(queue) or (hour and _is_much(hour, hour.deferred)):
         return State.SLOW
-    return State.OK
+    return State.QUIET if hour and hour.is_empty else State.OK
+
+
+def _is_most(queue: QueueFigures, recipients: int) -> bool:
+    return queue.deferred >= MIN_DEFERRED and 2 * recipients >= queue.sampled > 0
+
+
+def _is_much(hour: LastHour, recipients: int) -> bool:
+    return hour.tried >= MIN_TRIED and SHARE_OF_HOUR * recipients >= hour.tried
+
+
+def _waits_long(queue: QueueFigures) -> bool:
+    return queue.deferred >= MIN_DEFERRED and (queue.oldest_s or 0) >= SLOW_OLDEST_S

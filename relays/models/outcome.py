@@ -65,8 +65,10 @@ class _InstanceOutcomes(_OutcomeCounts, _Delays):
 
 
 class Outcomes(_InstanceOutcomes):
-    """Five minutes."""
+    """Five minutes. throttled, blocked: recipients refused so (domain/health.py), for an hour's state."""
 
+    throttled = models.PositiveIntegerField(default=0)
+    blocked = models.PositiveIntegerField(default=0)
     pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id")
 
     class Meta:

@@ -43,6 +43,8 @@ class InstanceState(models.Model):
     hour_bounced = models.PositiveIntegerField(null=True)
     hour_expired = models.PositiveIntegerField(null=True)
     hour_handed_over = models.PositiveIntegerField(null=True)
+    hour_throttled = models.PositiveIntegerField(null=True)
+    hour_blocked = models.PositiveIntegerField(null=True)
     hour_accepted = models.PositiveIntegerField(null=True)
 
 

@@ -2,15 +2,24 @@
 
 
 class RemoteError(Exception):
-    """Root of this family. The text is for the operator: what happened, with figures."""
+    """Root of this family.
+
+    The text is for the operator: what happened, with figures; `code` is for programs.
+    """
+
+    code = "failed"
 
 
 class Unreachable(RemoteError):
     """No connection, or none that answered within its deadline."""
 
+    code = "unreachable"
+
 
 class KeyChanged(RemoteError):
     """The host offered another key than the pinned one; nothing was sent to it."""
+
+    code = "key_changed"
 
     def __init__(self, message: str, offered_key: str) -> None:
         super().__init__(message)
@@ -20,10 +29,16 @@ class KeyChanged(RemoteError):
 class Refused(RemoteError):
     """The host would not let us in, or relayctl refused the request."""
 
+    code = "refused"
+
 
 class Incompatible(RemoteError):
     """What answered is not a relayctl of a version we understand."""
 
+    code = "incompatible"
+
 
 class Incomplete(RemoteError):
     """The reply stopped before its end line, or went over a cap: nothing of it may be taken for the whole."""
+
+    code = "incomplete"

@@ -1,10 +1,13 @@
-"""One poll of one host: claim it, ask it, store what it said or why it said nothing."""
+"""One poll of one host: claim it, ask it, store what it said or why it said nothing.
+
+Queues first, then logs: each is stored as soon as it is known, and neither loses the other.
+"""
 
 import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -13,18 +16,20 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from relays.domain.health import State, judge
+from relays.domain.health import State
 from relays.domain.reading import InstanceReading
 from relays.domain.text import printable
 from relays.models import Host
 from relays.models.host import PollOutcome
 from relays.remote import keys, relayctl
-from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError, Unreachable
+from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError
 from relays.remote.relayctl import Inventory, Snapshot
 from relays.remote.ssh import Limits, Target
 from relays.services import dispatch
 from relays.services.instances import reconcile
-from relays.services.store import Reading, Unread, store_readings
+from relays.services.judging import Judge
+from relays.services.logs import LogPoll, read_logs
+from relays.services.store import Reading, Unread, store_readings, store_states
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +42,6 @@ INVENTORY_EVERY = timedelta(hours=1)
 # One thread slot a host: a poll ends before the next is due, within what a slow host still needs.
 _SHORTEST_POLL_S, _LONGEST_POLL_S = 20, 60
 
-_OUTCOMES = {
-    Unreachable: PollOutcome.UNREACHABLE,
-    KeyChanged: PollOutcome.KEY_CHANGED,
-    Refused: PollOutcome.REFUSED,
-    Incompatible: PollOutcome.INCOMPATIBLE,
-    Incomplete: PollOutcome.INCOMPLETE,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Poll:
@@ -55,6 +52,7 @@ class Poll:
     error: str
     duration_ms: int
     instances: int
+    logs: tuple[LogPoll, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +89,18 @@ def poll_host(*, host_id: int, force: bool = False) -> Poll | None:
     started = time.monotonic()
     try:
         answer = _ask(host)
-        _store(host, answer)
+        states = _store(host, answer)
     except RemoteError as error:
-        return _record_failure(host, error, started)
+        poll = _record_failure(host, error, started)
+        # Of a host that answers badly about its queues the logs may still be read.
+        answers = isinstance(error, Incompatible | Incomplete)
+        return replace(poll, logs=_read_logs(host)) if answers else poll
     except DatabaseError as error:
         return _record_own_failure(host, error, started)
-    return _record_success(host, answer, started)
+    poll = _record_success(host, answer, started)
+    logs = _read_logs(host)
+    _judge_again(host, answer, states)
+    return replace(poll, logs=logs)
 
 
 def target_of(host: Host) -> Target:
@@ -136,12 +140,15 @@ def _ask(host: Host) -> _Answer:
     if not host.host_key:
         raise Refused("No host key is pinned yet: accept the one it offers.")
     asked_at = timezone.now()
-    limits = Limits(wall_s=min(_LONGEST_POLL_S, max(_SHORTEST_POLL_S, interval_s(host))))
-    target = target_of(host)
+    limits, target = _limits(host), target_of(host)
     snapshot = relayctl.snapshot(target, limits, domains=SNAPSHOT_DOMAINS)
     known = _known_instances(host)
     needed = _needs_inventory(host, snapshot, known, asked_at)
     return _Answer(asked_at, snapshot, relayctl.inventory(target, limits) if needed else None, known)
+
+
+def _limits(host: Host) -> Limits:
+    return Limits(wall_s=min(_LONGEST_POLL_S, max(_SHORTEST_POLL_S, interval_s(host))))
 
 
 def _known_instances(host: Host) -> dict[tuple[str, str], int]:
@@ -164,21 +171,46 @@ def _needs_inventory(
     return not told <= known.keys() if snapshot.truncated else told != known.keys()
 
 
-def _store(host: Host, answer: _Answer) -> None:
-    """Write instances and readings in one transaction, so that no page sees half a poll."""
+def _store(host: Host, answer: _Answer) -> dict[int, State]:
+    """Write instances and readings in one transaction, so that no page sees half a poll.
+
+    Return the states by instance id.
+    """
     with transaction.atomic():
-        known = answer.known
         if answer.inventory is not None:
             reconcile(host=host, inventory=answer.inventory.instances, at=answer.asked_at)
-            known = _known_instances(host)
-        ids = {config_dir: pk for (config_dir, _), pk in known.items()}
-        # One that came to be between the two requests is in the next poll's inventory.
-        told = [reading for reading in answer.snapshot.instances if reading.config_dir in ids]
+        told = _told(host, answer)
+        states = _states(host, answer, told)
         at = _times(answer.snapshot)
         store_readings(
-            [_reading(r, ids[r.config_dir], at[r.config_dir]) for r in told if r.was_read],
-            [_unread(r, ids[r.config_dir], at[r.config_dir]) for r in told if not r.was_read],
+            [_reading(r, pk, at[r.config_dir], states[pk]) for pk, r in told.items() if r.was_read],
+            [_unread(r, pk, at[r.config_dir], states[pk]) for pk, r in told.items() if not r.was_read],
         )
+    return states
+
+
+def _told(host: Host, answer: _Answer) -> dict[int, InstanceReading]:
+    """Return the readings by instance id; one that came to be meanwhile is in the next poll's inventory."""
+    known = answer.known if answer.inventory is None else _known_instances(host)
+    ids = {config_dir: pk for (config_dir, _), pk in known.items()}
+    return {ids[r.config_dir]: r for r in answer.snapshot.instances if r.config_dir in ids}
+
+
+def _states(host: Host, answer: _Answer, told: Mapping[int, InstanceReading]) -> dict[int, State]:
+    judge = Judge(told, at=answer.asked_at, interval_s=interval_s(host))
+    return {pk: judge.state_of(reading, pk) for pk, reading in told.items()}
+
+
+def _read_logs(host: Host) -> tuple[LogPoll, ...]:
+    return read_logs(host=host, target=target_of(host), limits=_limits(host))
+
+
+def _judge_again(host: Host, answer: _Answer, states: Mapping[int, State]) -> None:
+    """Let the states follow from what the logs brought, where that changes any."""
+    with suppress(DatabaseError):
+        now = _states(host, answer, _told(host, answer))
+        changed = {pk: state for pk, state in now.items() if state != states.get(pk)}
+        store_states(changed, at=answer.asked_at)
 
 
 def _times(snapshot: Snapshot) -> dict[str, datetime]:
@@ -187,7 +219,7 @@ def _times(snapshot: Snapshot) -> dict[str, datetime]:
     return {r.config_dir: min(now, snapshot.our_time(r.sampled_at)) for r in snapshot.instances}
 
 
-def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Reading:
+def _reading(reading: InstanceReading, instance_id: int, at: datetime, state: State) -> Reading:
     replies = reading.replies["rows"] if reading.replies else []
     top_reply, top_reply_count = max(replies, key=lambda reply: reply[1], default=("", 0))
     code, detail = _condition(reading)
@@ -201,7 +233,7 @@ def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Readin
         corrupt=reading.corrupt,
         oldest_s=reading.oldest_s,
         size_bytes=reading.size_bytes,
-        state=_state(reading).value,
+        state=state.value,
         condition=code,
         condition_detail=detail,
         top_reply=top_reply[:_TOP_REPLY_LENGTH],
@@ -210,11 +242,9 @@ def _reading(reading: InstanceReading, instance_id: int, at: datetime) -> Readin
     )
 
 
-def _unread(reading: InstanceReading, instance_id: int, at: datetime) -> Unread:
+def _unread(reading: InstanceReading, instance_id: int, at: datetime, state: State) -> Unread:
     code, detail = _condition(reading)
-    return Unread(
-        instance_id=instance_id, at=at, state=_state(reading).value, condition=code, condition_detail=detail
-    )
+    return Unread(instance_id=instance_id, at=at, state=state.value, condition=code, condition_detail=detail)
 
 
 def _known(count: int | None) -> int:
@@ -225,16 +255,6 @@ def _known(count: int | None) -> int:
 
 def _condition(reading: InstanceReading) -> tuple[str, str]:
     return (reading.condition.code, reading.condition.detail) if reading.condition else ("", "")
-
-
-def _state(reading: InstanceReading) -> State:
-    if reading.running is False:
-        return State.STOPPED
-    if not reading.was_read or reading.deferred is None:
-        return State.UNKNOWN
-    replies = reading.replies or {"rows": [], "sampled": 0}
-    rows = [(text, count) for text, count in replies["rows"]]
-    return judge(reading.deferred, reading.oldest_s, rows, replies["sampled"])
 
 
 def _record_success(host: Host, answer: _Answer, started: float) -> Poll:
@@ -258,7 +278,7 @@ def _record_success(host: Host, answer: _Answer, started: float) -> Poll:
 
 
 def _record_failure(host: Host, error: RemoteError, started: float) -> Poll:
-    outcome = _OUTCOMES[type(error)]
+    outcome = PollOutcome(error.code)
     if isinstance(error, KeyChanged):
         return _record(host, outcome, str(error), started, offered_key=error.offered_key)
     return _record(host, outcome, str(error), started)

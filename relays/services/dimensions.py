@@ -10,15 +10,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from relays.domain.log_reading import ReplyRow
+from relays.domain.maillog.counts import OTHER
 from relays.domain.text import printable
 from relays.models import Client, Provider, RecipientDomain, ReplyCluster
 from relays.services import reasons
 from relays.services.providers import provider_table
 from relays.services.statements import run, stamp
 
-# What a log or a reading had beyond the domains, and the clusters, that are told apart.
-OTHER = "(other)"
-OTHER_DIGEST = "other"
 # Stands for a client whose address Postfix could not tell.
 NO_ADDRESS = "::"
 
@@ -69,22 +67,23 @@ class Domains:
 
 def store_clusters(
     heard: Mapping[str, str], replies: Mapping[str, ReplyRow], times: Mapping[str, tuple[datetime, datetime]]
-) -> None:
-    """Make the clusters that are new, each with its reason, and note when known ones were heard.
+) -> dict[str, str]:
+    """Make the clusters that are new, note when known ones were heard, and return the reason of each.
 
     heard: slug of a provider that each digest was heard for. replies: those that are told; a digest
-    without one is OTHER_DIGEST. times: first and last.
+    without one stands for all others. times: first and last.
     """
-    rows = ReplyCluster.objects.filter(digest__in=heard)
-    verdicts = {
-        digest: verdict
-        for digest, *verdict in rows.values_list("digest", "reason", "hard", "rule", "rules_version")
+    rows = ReplyCluster.objects.filter(digest__in=heard).values_list(
+        "digest", "reason", "hard", "rule", "rules_version"
+    )
+    verdicts: dict[str, tuple[str, bool, str, str]] = {
+        digest: (reason, hard, rule, version) for digest, reason, hard, rule, version in rows
     }
     if new := heard.keys() - verdicts.keys():
         table = reasons.rule_table()
         for digest in new:
             verdict = table.classify(_text(replies, digest), provider=heard[digest])
-            verdicts[digest] = [verdict.reason, verdict.hard, verdict.rule, table.version]
+            verdicts[digest] = (verdict.reason, verdict.hard, verdict.rule, table.version)
     written = []
     for digest in sorted(heard):
         text, reply = _text(replies, digest), replies.get(digest)
@@ -92,6 +91,7 @@ def store_clusters(
         seen = map(stamp, times[digest])
         written.append((digest, text, sample, code, enhanced, *verdicts[digest], *seen))
     run(_CLUSTER, _CLUSTER_COLUMNS, written)
+    return {digest: verdict[0] for digest, verdict in verdicts.items()}
 
 
 def trusted(replies: Iterable[ReplyRow]) -> dict[str, ReplyRow]:

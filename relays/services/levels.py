@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
+from relays.domain.maillog.counts import DELAY_BOUNDS
 from relays.services.statements import Row, run
 
 BUCKET_S = 300
@@ -17,8 +18,10 @@ MAX_COUNT = 2**31 - 1
 _MAX_SIZE = 2**63 - 1
 
 OUTCOMES = ("sent", "deferred", "suspended", "bounced", "expired", "handed_over", "softbounce")
-DELAYS = tuple(f"delay_{place:02}" for place in range(16))
-OUTCOME_COUNTS = (*OUTCOMES, *DELAYS, "size_bytes")
+DELAYS = tuple(f"delay_{place:02}" for place in range(len(DELAY_BOUNDS) + 1))
+OUTCOME_COUNTS = (*OUTCOMES, *DELAYS, "size_bytes", "throttled", "blocked")
+# Longer spans leave out the last two: what a reply means may change with the rules.
+_LONG_COUNTS = OUTCOME_COUNTS[:-2]
 REPLY_COUNTS = ("deferred", "suspended", "bounced", "softbounce")
 
 # A key begins with instance and start of the span; counts stand in the order of their level's columns.
@@ -34,7 +37,10 @@ class Level:
     limits: Mapping[str, int]
 
     def add(self, counts: Counts) -> None:
-        """Add counts to the table's rows, in the order of their keys: no two workers can lock crosswise."""
+        """Add counts to the table's rows, in the order of their keys: no two workers can lock crosswise.
+
+        What counts have beyond the table's columns is left out.
+        """
         limits = self.limits.values()
         rows: list[Row] = [(*key, *map(min, added, limits)) for key, added in sorted(counts.items())]
         run(self._statement(), {**self.keys, **{name: self._type(name) for name in self.limits}}, rows)
@@ -116,12 +122,12 @@ _OF_CLIENT = {"instance_id": "bigint", "ts": "integer", "client_id": "bigint"}
 
 _INSTANCES = {
     BUCKET_S: Level("relays_outcomes", _OF_INSTANCE, _limits(OUTCOME_COUNTS)),
-    HOUR_S: Level("relays_outcomeshour", _OF_INSTANCE, _limits(OUTCOME_COUNTS)),
-    DAY_S: Level("relays_outcomesday", _OF_INSTANCE, _limits(OUTCOME_COUNTS)),
+    HOUR_S: Level("relays_outcomeshour", _OF_INSTANCE, _limits(_LONG_COUNTS)),
+    DAY_S: Level("relays_outcomesday", _OF_INSTANCE, _limits(_LONG_COUNTS)),
 }
 _PROVIDERS = {
-    HOUR_S: Level("relays_provideroutcomeshour", _OF_PROVIDER, _limits(OUTCOME_COUNTS)),
-    DAY_S: Level("relays_provideroutcomesday", _OF_PROVIDER, _limits(OUTCOME_COUNTS)),
+    HOUR_S: Level("relays_provideroutcomeshour", _OF_PROVIDER, _limits(_LONG_COUNTS)),
+    DAY_S: Level("relays_provideroutcomesday", _OF_PROVIDER, _limits(_LONG_COUNTS)),
 }
 _DOMAINS = {
     HOUR_S: Level("relays_domainoutcomeshour", _OF_DOMAIN, _limits(OUTCOMES)),

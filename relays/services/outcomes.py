@@ -14,14 +14,14 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 
+from relays.domain.health import REFUSALS, State
 from relays.domain.log_reading import AcceptedRow, DelayRow, OutcomeRow, ReplyRow, SourceReading
+from relays.domain.maillog.counts import OTHER, OTHER_DIGEST, TOP_DOMAINS
 from relays.domain.text import printable
 from relays.models import Host, Instance, LogSource
 from relays.services import levels
 from relays.services.dimensions import (
     NO_ADDRESS,
-    OTHER,
-    OTHER_DIGEST,
     Domains,
     store_clients,
     store_clusters,
@@ -30,12 +30,20 @@ from relays.services.dimensions import (
 from relays.services.levels import BUCKET_S, DELAYS, HOUR_S, OUTCOME_COUNTS, OUTCOMES, REPLY_COUNTS
 from relays.services.statements import run, stamp
 
-# Of an instance and hour in one reading: those that failed most come first, the rest counts as OTHER.
-DOMAINS_KEPT = 500
-
+_THROTTLED_AT, _BLOCKED_AT = OUTCOME_COUNTS.index("throttled"), OUTCOME_COUNTS.index("blocked")
 _DELAYS_AT = slice(len(OUTCOMES), len(OUTCOMES) + len(DELAYS))
 _SIZE_AT = OUTCOME_COUNTS.index("size_bytes")
-_HOUR_COUNTS = ("sent", "deferred", "suspended", "bounced", "expired", "handed_over")
+_HOUR_COUNTS = (
+    "sent",
+    "deferred",
+    "suspended",
+    "bounced",
+    "expired",
+    "handed_over",
+    "throttled",
+    "blocked",
+)
+_REFUSED = ("deferred", "suspended", "bounced")
 _Table = dict[tuple[Any, ...], list[int]]
 
 
@@ -101,6 +109,14 @@ class _Tally:
         if row.digest and row.outcome in REPLY_COUNTS:
             digest = row.digest if row.digest in self._digests else OTHER_DIGEST
             _count(self.replies[instance_id, hour, provider_id, digest], REPLY_COUNTS, row)
+
+    def add_refusal(self, row: OutcomeRow, state: State) -> None:
+        """Count an outcome, which was added before, as a refusal of the address."""
+        if row.outcome not in _REFUSED or row.instance not in self._ids:
+            return
+        provider_id = self._domains.provider_id(row.domain)
+        counts = self.outcomes[self._ids[row.instance], self._clock.bucket(row.ts), provider_id]
+        counts[_BLOCKED_AT if state is State.BLOCKED else _THROTTLED_AT] += row.n
 
     def add_delays(self, row: DelayRow) -> None:
         instance_id = self._ids.get(row.instance)
@@ -219,7 +235,10 @@ def _store_counts(source: SourceReading, members: list[_Member], clock: _Clock) 
     _keep_worst_domains(tally.domains)
     domain_ids = domains.store({name for _, _, name in tally.domains}, at=clock.at)
     heard = {digest: domains.slugs.get(provider, "") for _, _, provider, digest in tally.replies}
-    store_clusters(heard, replies, _heard_at(heard, replies, clock))
+    reasons = store_clusters(heard, replies, _heard_at(heard, replies, clock))
+    for outcome in source.outcomes:
+        if state := REFUSALS.get(reasons.get(outcome.digest, "")):
+            tally.add_refusal(outcome, state)
     client_ids = store_clients(_seen_at(tally.accepted), source.clients)
     levels.add_domains({(i, ts, domain_ids[name]): row for (i, ts, name), row in tally.domains.items()})
     levels.add_replies(tally.replies)
@@ -235,13 +254,14 @@ def _count(row: list[int], names: tuple[str, ...], outcome: OutcomeRow) -> None:
 
 
 def _keep_worst_domains(domains: _Table) -> None:
+    """Keep TOP_DOMAINS of an instance and hour, those that failed most before others; the rest is OTHER."""
     by_hour: dict[tuple[int, int], list[str]] = defaultdict(list)
     for instance_id, hour, name in domains:
         if name != OTHER:
             by_hour[instance_id, hour].append(name)
     for key, names in by_hour.items():
         names.sort(key=lambda name: _failures_first(domains[*key, name]), reverse=True)
-        for name in names[DOMAINS_KEPT:]:
+        for name in names[TOP_DOMAINS:]:
             rest = domains[*key, OTHER]
             rest[:] = map(add, rest, domains.pop((*key, name)))
 

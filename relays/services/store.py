@@ -4,7 +4,7 @@ The ORM spends most of its time building objects here: bulk_create took 11 times
 SQLite, and 9 times on PostgreSQL, for the 2,000 instances of a large fleet. `./run bench ingest` measures it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -64,6 +64,11 @@ def store_readings(readings: Sequence[Reading], unread: Sequence[Unread] = ()) -
         run(_STATE, _STATE_COLUMNS, [_state_row(reading) for reading in readings])
         run(_CONDITION, _CONDITION_COLUMNS, [_condition_row(instance) for instance in unread])
         run(_SNAPSHOT, _SNAPSHOT_COLUMNS, [_snapshot_row(r) for r in readings if r.snapshot is not None])
+
+
+def store_states(states: Mapping[int, str], *, at: datetime) -> None:
+    """Change states by instance id: since `at`, when what they follow from came to be known."""
+    run(_RESTATE, _RESTATE_COLUMNS, [(pk, stamp(at), state) for pk, state in sorted(states.items())])
 
 
 def _sample_rows(readings: Sequence[Reading]) -> list[Row]:
@@ -148,6 +153,7 @@ _STATE_COLUMNS = {
 _CONDITION_COLUMNS = {
     name: _STATE_COLUMNS[name] for name in ("instance_id", "at", "state", "condition", "condition_detail")
 }
+_RESTATE_COLUMNS = {name: _STATE_COLUMNS[name] for name in ("instance_id", "at", "state")}
 _SAMPLE_COLUMNS = {
     "instance_id": "bigint",
     "ts": "integer",
@@ -184,6 +190,11 @@ _CONDITION = (
     f"UPDATE relays_instancestate SET asked_at = {{at}}, state_since = {_STATE_SINCE},"
     " state = {state}, condition = {condition}, condition_detail = {condition_detail}"
     f" {{source}} WHERE {_IS_NEWER}"
+)
+
+_RESTATE = (
+    f"UPDATE relays_instancestate SET state_since = {_STATE_SINCE}, state = {{state}}"
+    " {source} WHERE relays_instancestate.instance_id = {instance_id}"
 )
 
 _SNAPSHOT = """

@@ -20,6 +20,7 @@ from relays.domain.log_reading import (
     SourceReading,
     parse_sources,
 )
+from relays.domain.maillog.counts import TOP_DOMAINS
 from relays.domain.text import printable
 from relays.models import (
     Accepted,
@@ -46,7 +47,7 @@ from relays.models import (
     ReplyCountsHour,
 )
 from relays.services import levels
-from relays.services.outcomes import DOMAINS_KEPT, log_sources, note_unread, store_log
+from relays.services.outcomes import log_sources, note_unread, store_log
 from relays.services.providers import domain_assign, load_shipped
 from tests.factories import host_make, instance_make
 
@@ -263,9 +264,9 @@ def test_without_a_catch_all_one_is_made(host: Host) -> None:
 
 
 def test_domains_beyond_the_cap_are_counted_as_other_and_failures_are_kept(host: Host) -> None:
-    many = [sent(2, f"d{number}.example") for number in range(DOMAINS_KEPT + 30)]
+    many = [sent(2, f"d{number}.example") for number in range(TOP_DOMAINS + 30)]
     store(host, reading(*many, refused("bounced", 1, "worst.example"), replies=(reply(),)))
-    assert RecipientDomain.objects.count() == DOMAINS_KEPT + 1
+    assert RecipientDomain.objects.count() == TOP_DOMAINS + 1
     other = DomainOutcomesHour.objects.get(domain__name="(other)")
     assert other.sent == 2 * 31
     assert DomainOutcomesHour.objects.filter(domain__name="worst.example").exists()
@@ -378,6 +379,7 @@ def test_the_last_hour_is_summed_up_to_now(host: Host) -> None:
     hour = state()
     assert (hour.outcomes_at, hour.hour_sent, hour.hour_deferred, hour.hour_suspended) == (AT, 12, 5, 3)
     assert (hour.hour_bounced, hour.hour_expired, hour.hour_handed_over, hour.hour_accepted) == (0, 0, 0, 9)
+    assert (hour.hour_throttled, hour.hour_blocked) == (5, 0)
     # The other instance writes to a log of its own, which was not read.
     assert (state("aol-a").outcomes_at, state("aol-a").hour_sent) == (None, None)
 
