@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 # -I: neither the user's environment nor the folder it is called from chooses what is imported.
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 _MAIN = b"import sys\nfrom relays.agent.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
-_CARRIED_DOMAIN = ("queue.py", "replies.py", "text.py")
+_CARRIED_DOMAIN = ("__init__.py", "queue.py", "replies.py", "text.py", "maillog/*.py")
 # zip knows no earlier time; any fixed one serves.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -23,7 +23,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def carried() -> list[Path]:
     """Return the sources that relayctl.pyz holds, in its order."""
     agent = [path for path in (_ROOT / "relays/agent").glob("*.py") if path.name != "build.py"]
-    domain = [_ROOT / "relays/domain" / name for name in ("__init__.py", *_CARRIED_DOMAIN)]
+    domain = [path for name in _CARRIED_DOMAIN for path in (_ROOT / "relays/domain").glob(name)]
     return sorted([_ROOT / "relays/__init__.py", *agent, *domain])
 
 

@@ -26,6 +26,10 @@ class TimedOut(Exception):
     """The program did not end in time and was killed, with all it had started."""
 
 
+class Failed(Exception):
+    """The program ended with an error before its output was whole."""
+
+
 class Result(NamedTuple):
     """How a program ended. stderr: its first 4 KiB, as text."""
 
@@ -110,3 +114,34 @@ def _drain(
     except subprocess.TimeoutExpired:
         raise TimedOut from None
     return stderr
+
+
+class Pipe:
+    """What a program makes of an open file, read piece by piece. It is over with the request's deadline."""
+
+    def __init__(self, arguments: list[str], file: IO[bytes]) -> None:
+        self._program = arguments[0]
+        self._process = subprocess.Popen(  # noqa: S603 - a list of ours, no shell
+            arguments,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            start_new_session=True,
+            cwd="/",
+        )
+
+    def read(self, most: int) -> bytes:
+        """Return the next bytes, none at the end. Raises Failed where the program ended with an error."""
+        (stdout,) = _streams(self._process)
+        data = stdout.read(most)
+        if not data and self._process.wait() != 0:
+            raise Failed(f"{self._program} ended with status {self._process.returncode}")
+        return data
+
+    def close(self) -> None:
+        """End the program, whatever it still had to say."""
+        self._process.kill()
+        self._process.wait()
+        for stream in _streams(self._process):
+            stream.close()

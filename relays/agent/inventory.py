@@ -81,7 +81,7 @@ def row(place: postfix.Place) -> dict[str, Any]:
         "bind_addresses": _bound(settings, overrides, "smtp_bind_address", socket.AF_INET),
         "bind_addresses6": _bound(settings, overrides, "smtp_bind_address6", socket.AF_INET6),
         "inet_interfaces": [printable(word, 100) for word in _words(settings["inet_interfaces"])[:50]],
-        "log": _log(settings["maillog_file"], settings["syslog_name"]),
+        "log": log_of(settings["maillog_file"], settings["syslog_name"]),
         "long_queue_ids": settings["enable_long_queue_ids"] == "yes",
         "limits": {key: printable(settings[key], 100) for key in LIMITS if settings[key]},
         "conditions": conditions,
@@ -118,7 +118,7 @@ def _is_address(value: str, family: int) -> bool:
     return True
 
 
-def _log(maillog_file: str, syslog_name: str) -> dict[str, str] | None:
+def log_of(maillog_file: str, syslog_name: str) -> dict[str, str] | None:
     """Tell where an instance logs: its own file, else what syslog does with mail, else unknown."""
     if maillog_file:
         return {"kind": "file", "path": maillog_file} if not maillog_file.startswith("/dev/") else None

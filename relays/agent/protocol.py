@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from relays.domain.text import printable
 
 PROTOCOL = 1
-VERBS = ("hello", "inventory", "snapshot", "queue.list")
+VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read")
 
-MAX_REQUEST = 64 * 1024
+MAX_REQUEST = 256 * 1024
 REQUEST_WITHIN_S = 15
 DEFAULT_DEADLINE_S = 45
 MAX_DEADLINE_S = 300
@@ -24,7 +24,7 @@ MAX_REPLY = 8 * 1024 * 1024
 MAX_LINE = 64 * 1024
 MAX_ROWS = 200_000
 # Kept free for the end line, which must always fit.
-_END_ROOM = 4 * 1024
+END_ROOM = 4 * 1024
 
 EXIT_REFUSED = 10
 EXIT_BAD_REQUEST = 13
@@ -71,9 +71,9 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a verb has to say: rows, made as they are written, and more keys for the end line."""
+    """What a verb has to say: rows, or lines, made as they are written, and more keys for the end line."""
 
-    rows: Iterable[dict[str, Any]]
+    rows: Iterable[dict[str, Any] | bytes]
     end: dict[str, Any]
 
 
@@ -156,10 +156,10 @@ class Reply:
         self.begun = True
         self._write(encode_line(fields))
 
-    def row(self, fields: dict[str, Any]) -> None:
-        """Write a row; raise ReplyFull, with nothing written, where it would go over a cap."""
-        line = encode_line(fields)
-        over = len(line) > MAX_LINE or self._written + len(line) > MAX_REPLY - _END_ROOM
+    def row(self, fields: dict[str, Any] | bytes) -> None:
+        """Write a row, or the line it has become; raise ReplyFull, with nothing written, over a cap."""
+        line = fields if isinstance(fields, bytes) else encode_line(fields)
+        over = len(line) > MAX_LINE or self._written + len(line) > MAX_REPLY - END_ROOM
         if over or self.rows >= MAX_ROWS:
             self.truncated = True
             raise ReplyFull
@@ -177,8 +177,8 @@ class Reply:
             view = view[os.write(self._fd, view) :]
 
 
-def encode_line(fields: dict[str, Any]) -> bytes:
-    """Return a row as one ASCII line: whatever a relay's texts hold, it has no other line end."""
+def encode_line(fields: Any) -> bytes:
+    """Return a row, or a part of one, as an ASCII line: whatever texts it holds, it ends only once."""
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 

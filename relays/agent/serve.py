@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any
 
-from relays.agent import VERSION, inventory, listing, postfix, snapshot, system
+from relays.agent import VERSION, postfix, system
 from relays.agent.archive import own_bytes
 from relays.agent.deadline import Deadline
 from relays.agent.protocol import (
@@ -101,9 +102,20 @@ def _hello(args: dict[str, Any], _deadline: Deadline) -> Answer:
     return Answer([], {})
 
 
+def _of(module: str) -> Callable[[dict[str, Any], Deadline], Answer]:
+    """Return a verb that is imported when it is asked for: in relayctl.pyz each import is a compilation."""
+
+    def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
+        answered: Answer = importlib.import_module(f"relays.agent.{module}").answer(args, deadline)
+        return answered
+
+    return answer
+
+
 _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "hello": _hello,
-    "inventory": inventory.answer,
-    "snapshot": snapshot.answer,
-    "queue.list": listing.answer,
+    "inventory": _of("inventory"),
+    "snapshot": _of("snapshot"),
+    "queue.list": _of("listing"),
+    "log.read": _of("log_read"),
 }

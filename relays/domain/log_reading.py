@@ -89,7 +89,8 @@ class SourceReading:
     """A piece of one log, counted. To be stored with its cursor in one transaction, or not at all.
 
     source: path of the log, or `journal`. cursor: what to send next time, JSON text, "" for none yet.
-    lines, unrecognized, bytes: of this piece; samples: some of the lines that were not recognized.
+    lines, unrecognized, foreign, bytes: of this piece; foreign: of the unrecognized those of other programs;
+    samples: some of the unrecognized.
     behind_bytes: what is left to be read, None where that is not known. first, last: stamps in this piece, s.
     clients: name by address. mx: the host that last took a domain's mail.
     """
@@ -104,6 +105,7 @@ class SourceReading:
     first: float | None
     last: float | None
     conditions: tuple[Condition, ...]
+    foreign: int = 0
     outcomes: tuple[OutcomeRow, ...] = ()
     delays: tuple[DelayRow, ...] = ()
     accepted: tuple[AcceptedRow, ...] = ()
@@ -146,6 +148,7 @@ def _source_reading(source: str, row: Mapping[str, Any], tables: _Tables) -> Sou
         first=_stamp(row, "first"),
         last=_stamp(row, "last"),
         conditions=tuple(fields.conditions(row)),
+        foreign=fields.count(row, "foreign") or 0,
         outcomes=tuple(tables.outcomes),
         delays=tuple(tables.delays),
         accepted=tuple(tables.accepted),

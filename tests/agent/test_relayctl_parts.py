@@ -464,7 +464,7 @@ def test_where_an_instance_logs(
     monkeypatch.setattr(os.path, "exists", lambda path: path in there)
     monkeypatch.setattr(system, "read_text", lambda *_args: "#mail.* /no\nmail.*;auth.none  -/var/log/own\n")
 
-    assert inventory._log(maillog_file, "postfix-a") == log
+    assert inventory.log_of(maillog_file, "postfix-a") == log
 
 
 def test_addresses_that_are_none_are_left_out() -> None:
