@@ -210,6 +210,23 @@ def host_row(**other: Any) -> dict[str, Any]:
     return {"kind": "host", "load": [0.1, 0.2, 0.3], "cpus": 2, "conditions": [], "spools": [spool]} | other
 
 
+def log_row(source: str, offset: int, **other: Any) -> dict[str, Any]:
+    """Return the row of a log in `log.read`: 100 lines, read to the end."""
+    return {
+        "kind": "log",
+        "source": source,
+        "cursor": {"v": 1, "offset": offset},
+        "lines": 100,
+        "unrecognized": 1,
+        "samples": ["what is this"],
+        "bytes": 12_000,
+        "behind_bytes": 0,
+        "first": time.time() - 60,
+        "last": time.time() - 1,
+        "conditions": [],
+    } | other
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

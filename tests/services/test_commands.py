@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from relays.models import Host, Instance
 from relays.remote import keys
 from relays.services.providers import load_shipped
-from tests.far_side import Sshd, free_port
+from tests.far_side import Sshd, free_port, inventory_row, log_row, snapshot_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +47,20 @@ def test_collect_polls_only_the_hosts_that_are_named(host: Host) -> None:
     assert status == 0
     polls: list[dict[str, Any]] = json.loads(out)["polls"]
     assert [(p["host"], p["outcome"], p["instances"]) for p in polls] == [("rustin", "complete", 2)]
+
+
+def test_collect_says_what_the_logs_brought(sshd: Sshd, host: Host) -> None:
+    logs = ("/var/log/postfix-msn-a.log", "/var/log/postfix-aol-a.log")
+    rows = {
+        "inventory": [inventory_row("msn-a"), inventory_row("aol-a")],
+        "snapshot": [snapshot_row("msn-a")],
+    }
+    sshd.answers(rows | {"log.read": [log_row(source, 1) for source in logs]})
+    assert run("collect")[1].endswith("; 200 lines of 2 logs\n")
+    again = json.loads(run("collect", "--json")[1])["polls"][0]["logs"]
+    stuck = {"lines": 0, "unrecognized": 0, "behind_bytes": 0, "condition": "cursor_stuck"}
+    assert [log | {"source": ""} for log in again] == [stuck | {"source": ""}] * 2
+    assert f"; {logs[0]}: cursor stuck" in run("collect")[1]
 
 
 def test_collect_refuses_a_name_that_nobody_has(host: Host) -> None:

@@ -17,26 +17,10 @@ from relays.models.host import PollOutcome
 from relays.services import collect, logs
 from relays.services.providers import load_shipped
 from tests.factories import host_make, instance_make
-from tests.far_side import READ_REQUEST, Sshd, host_row, inventory_row, reply_script, snapshot_row
+from tests.far_side import READ_REQUEST, Sshd, host_row, inventory_row, log_row, reply_script, snapshot_row
 
 MSN, AOL = "/var/log/postfix-msn-a.log", "/var/log/postfix-aol-a.log"
 THROTTLE = "host mx.hotmail.com[<ip>] said: 421 4.7.0 Too many connections from your IP"
-
-
-def log_row(source: str, offset: int, **other: Any) -> dict[str, Any]:
-    return {
-        "kind": "log",
-        "source": source,
-        "cursor": {"v": 1, "offset": offset},
-        "lines": 100,
-        "unrecognized": 1,
-        "samples": ["what is this"],
-        "bytes": 12_000,
-        "behind_bytes": 0,
-        "first": time.time() - 60,
-        "last": time.time() - 1,
-        "conditions": [],
-    } | other
 
 
 def outcome_row(source: str, instance: str, *rows: list[Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`manage.py collect`: poll hosts now, in this process, with no worker and no broker."""
 
 import json
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 
+from relays.domain.words import plural, size
 from relays.models import Host
 from relays.models.host import PollOutcome
 from relays.remote import ssh
 from relays.services.collect import Poll, poll_host
+from relays.services.logs import LogPoll
 
 THREADS = 25
 
@@ -62,6 +65,18 @@ def _poll(host: Host) -> Poll | None:
 
 
 def _line(poll: Poll) -> str:
-    if poll.outcome == PollOutcome.COMPLETE:
-        return f"{poll.host}: complete, {poll.instances} instances in {poll.duration_ms} ms"
-    return f"{poll.host}: {PollOutcome(poll.outcome).label}: {poll.error}"
+    if poll.outcome != PollOutcome.COMPLETE:
+        return f"{poll.host}: {PollOutcome(poll.outcome).label}: {poll.error}"
+    told = f"{poll.host}: complete, {poll.instances} instances in {poll.duration_ms} ms"
+    return told + "".join(f"; {part}" for part in _log_parts(poll.logs))
+
+
+def _log_parts(logs: Sequence[LogPoll]) -> Iterator[str]:
+    """Yield what the logs brought, and each that was not read whole."""
+    if logs:
+        yield f"{plural(sum(log.lines for log in logs), 'line')} of {plural(len(logs), 'log')}"
+    for log in logs:
+        if log.condition:
+            yield f"{log.source}: {log.condition.replace('_', ' ')}"
+        elif log.behind_bytes:
+            yield f"{log.source}: {size(log.behind_bytes)} behind"
