@@ -1,15 +1,38 @@
-"""Hourly and daily roll-ups of the samples, and how long each is kept.
+"""Hourly and daily roll-ups of the samples, and how long all that grows with time is kept.
 
 All of it is SQL that runs the same on SQLite and PostgreSQL, and may run twice: a roll-up overwrites its
 rows with what the finer table holds. The newest hour and day are made again each time, as they grow.
+Outcomes need no roll-up: services/outcomes.py adds them to all their spans.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Min, Model
+from django.db.models import Min, Model, QuerySet
 
-from relays.models import ProviderHour, Sample, SampleDay, SampleHour
+from relays.models import (
+    Accepted,
+    AcceptedDay,
+    AcceptedHour,
+    Client,
+    DomainOutcomesDay,
+    DomainOutcomesHour,
+    ImportedTotals,
+    Outcomes,
+    OutcomesDay,
+    OutcomesHour,
+    Provider,
+    ProviderHour,
+    ProviderOutcomesDay,
+    ProviderOutcomesHour,
+    ReplyCluster,
+    ReplyCountsDay,
+    ReplyCountsHour,
+    Sample,
+    SampleDay,
+    SampleHour,
+)
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -25,7 +48,26 @@ KEEP_S: dict[type[Model], int] = {
     SampleHour: 400 * DAY_S,
     ProviderHour: 400 * DAY_S,
     SampleDay: 3650 * DAY_S,
+    Outcomes: 14 * DAY_S,
+    OutcomesHour: 400 * DAY_S,
+    OutcomesDay: 5 * 365 * DAY_S,
+    ProviderOutcomesHour: 400 * DAY_S,
+    ProviderOutcomesDay: 5 * 365 * DAY_S,
+    DomainOutcomesHour: 14 * DAY_S,
+    DomainOutcomesDay: 400 * DAY_S,
+    ReplyCountsHour: 90 * DAY_S,
+    ReplyCountsDay: 400 * DAY_S,
+    Accepted: 14 * DAY_S,
+    AcceptedHour: 400 * DAY_S,
+    AcceptedDay: 5 * 365 * DAY_S,
+    ImportedTotals: 400 * DAY_S,
 }
+# Of these the oldest are found by provider: no index of theirs begins with the time.
+_BY_PROVIDER = (ProviderHour, ProviderOutcomesHour, ProviderOutcomesDay, ReplyCountsHour, ReplyCountsDay)
+# As long as the counts that point at them, and by a day more.
+_KEEP_CLUSTERS = timedelta(days=401)
+_KEEP_CLIENTS = timedelta(days=5 * 365 + 1)
+_ROWS_A_STEP = 1_000
 
 
 def roll_up(*, now: datetime) -> int:
@@ -43,7 +85,11 @@ def roll_up(*, now: datetime) -> int:
 
 def prune(*, now: datetime) -> int:
     """Delete what is older than its retention, in small steps. Return how many rows went."""
-    return sum(_prune_older(model, int(now.timestamp()) - keep_s) for model, keep_s in KEEP_S.items())
+    deleted = 0
+    for model, keep_s in KEEP_S.items():
+        for rows in _rows(model):
+            deleted += _prune_older(rows, int(now.timestamp()) - keep_s)
+    return deleted + _prune_clusters(now) + _prune_clients(now)
 
 
 def _hours_to_make(now: datetime) -> list[int]:
@@ -59,13 +105,45 @@ def _hours_to_make(now: datetime) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _prune_older(model: type[Model], before: int) -> int:
-    oldest = model._default_manager.aggregate(oldest=Min("ts"))["oldest"]
-    if oldest is None:
-        return 0
+def _rows(model: type[Model]) -> list[QuerySet[Model]]:
+    rows = model._default_manager.all()
+    if model not in _BY_PROVIDER:
+        return [rows]
+    return [rows.filter(provider=pk) for pk in Provider.objects.values_list("pk", flat=True)]
+
+
+def _prune_older(rows: QuerySet[Model], before: int) -> int:
     deleted = 0
-    for start in range(oldest, before, PRUNE_STEP_S)[:MAX_STEPS_A_RUN]:
-        deleted += model._default_manager.filter(ts__lt=min(start + PRUNE_STEP_S, before)).delete()[0]
+    for _ in range(MAX_STEPS_A_RUN):
+        # Asked again each time: stamps of a clock that was wrong may lie years apart.
+        oldest = rows.aggregate(oldest=Min("ts"))["oldest"]
+        if oldest is None or oldest >= before:
+            break
+        deleted += rows.filter(ts__lt=min(oldest + PRUNE_STEP_S, before)).delete()[0]
+    return deleted
+
+
+def _prune_clusters(now: datetime) -> int:
+    old = ReplyCluster.objects.filter(last_seen_at__lt=now - _KEEP_CLUSTERS)
+    heard = ReplyCountsDay.objects.values("cluster_id"), ReplyCountsHour.objects.values("cluster_id")
+    return _prune_unused(old, *heard) if old.exists() else 0
+
+
+def _prune_clients(now: datetime) -> int:
+    """Forget clients that nobody adopted and that have handed nothing over for years."""
+    old = Client.objects.filter(origin=None, last_seen_at__lt=now - _KEEP_CLIENTS)
+    return _prune_unused(old, AcceptedDay.objects.values("client_id")) if old.exists() else 0
+
+
+def _prune_unused(old: QuerySet[Model], *uses: QuerySet[Any, Any]) -> int:
+    for use in uses:
+        old = old.exclude(pk__in=use)
+    deleted = 0
+    for _ in range(MAX_STEPS_A_RUN):
+        step = list(old.values_list("pk", flat=True)[:_ROWS_A_STEP])
+        if not step:
+            break
+        deleted += old.model._default_manager.filter(pk__in=step).delete()[0]
     return deleted
 
 

@@ -1,11 +1,55 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.apps import apps
+from django.db.models import Model
 
-from relays.models import Host, Instance, Provider, ProviderHour, Sample, SampleDay, SampleHour
-from relays.services.rollup import MAX_HOURS_A_RUN, prune, roll_up
+from relays.models import (
+    Accepted,
+    AcceptedDay,
+    AcceptedHour,
+    Client,
+    DomainOutcomesDay,
+    DomainOutcomesHour,
+    Host,
+    ImportedTotals,
+    Instance,
+    InstanceState,
+    Origin,
+    Outcomes,
+    OutcomesDay,
+    OutcomesHour,
+    Provider,
+    ProviderHour,
+    ProviderOutcomesDay,
+    ProviderOutcomesHour,
+    ReplyCluster,
+    ReplyCountsDay,
+    ReplyCountsHour,
+    Sample,
+    SampleDay,
+    SampleHour,
+)
+from relays.services.rollup import KEEP_S, MAX_HOURS_A_RUN, MAX_STEPS_A_RUN, prune, roll_up
+from tests.factories import accepted_make, outcomes_make, replies_make, reply_cluster_make
 
 pytestmark = pytest.mark.django_db
+
+OUTCOME_TABLES: list[type[Model]] = [
+    Outcomes,
+    OutcomesHour,
+    OutcomesDay,
+    ProviderOutcomesHour,
+    ProviderOutcomesDay,
+    DomainOutcomesHour,
+    DomainOutcomesDay,
+    ReplyCountsHour,
+    ReplyCountsDay,
+    Accepted,
+    AcceptedHour,
+    AcceptedDay,
+    ImportedTotals,
+]
 
 HOUR = timedelta(hours=1)
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
@@ -108,3 +152,75 @@ def test_samples_go_after_a_fortnight_and_hours_stay(instances: list[Instance]) 
     prune(now=DAY + timedelta(days=401))
     assert not SampleHour.objects.exists()
     assert SampleDay.objects.count() == 1
+
+
+def outcomes_of(instance: Instance, at: datetime) -> None:
+    InstanceState.objects.get_or_create(instance=instance)
+    outcomes_make(instance, at=at, domain="hotmail.com", sent=5)
+    replies_make(instance, reply_cluster_make("said: 421 4.7.0 slow down"), at=at, deferred=3)
+    accepted_make(instance, "192.0.2.1", 7, at=at)
+    ImportedTotals.objects.create(instance=instance, ts=epoch(at), sent=5)
+
+
+def test_every_table_of_spans_has_its_retention() -> None:
+    spans = {
+        model
+        for model in apps.get_app_config("relays").get_models()
+        if "ts" in {field.name for field in model._meta.get_fields()}
+    }
+    assert spans == KEEP_S.keys()
+
+
+@pytest.mark.parametrize(
+    ("days", "kept"),
+    [
+        (13, set(OUTCOME_TABLES)),
+        (16, set(OUTCOME_TABLES) - {Outcomes, DomainOutcomesHour, Accepted}),
+        (92, set(OUTCOME_TABLES) - {Outcomes, DomainOutcomesHour, Accepted, ReplyCountsHour}),
+        (402, {OutcomesDay, ProviderOutcomesDay, AcceptedDay}),
+        (5 * 365 + 2, set()),
+    ],
+)
+def test_outcomes_go_by_their_age(instances: list[Instance], days: int, kept: set[type[Model]]) -> None:
+    outcomes_of(instances[0], DAY)
+    prune(now=DAY + timedelta(days=days))
+    assert {model for model in OUTCOME_TABLES if model._default_manager.exists()} == kept
+
+
+def test_clusters_stay_while_they_are_heard_or_counted(instances: list[Instance]) -> None:
+    outcomes_of(instances[0], DAY)
+    ReplyCluster.objects.update(last_seen_at=DAY)
+    heard = reply_cluster_make("said: 550 no such user")
+    ReplyCluster.objects.filter(pk=heard.pk).update(last_seen_at=DAY + timedelta(days=300))
+    late = DAY + timedelta(days=500)
+    replies_make(instances[1], reply_cluster_make("said: 421 4.7.0 slow down"), at=late, deferred=1)
+    prune(now=late)
+    assert ReplyCluster.objects.count() == 2
+    ReplyCountsDay.objects.all().delete()
+    ReplyCountsHour.objects.all().delete()
+    prune(now=late)
+    assert list(ReplyCluster.objects.all()) == [heard]
+
+
+def test_clients_that_nobody_adopted_go_when_their_counts_have_gone(instances: list[Instance]) -> None:
+    adopted = accepted_make(instances[0], "192.0.2.1", 7, at=DAY)
+    Client.objects.filter(pk=adopted.pk).update(origin=Origin.objects.create(name="lists.example"))
+    accepted_make(instances[0], "192.0.2.2", 7, at=DAY)
+    prune(now=DAY + timedelta(days=5 * 365))
+    assert Client.objects.count() == 2
+    prune(now=DAY + timedelta(days=5 * 365 + 2))
+    assert list(Client.objects.all()) == [adopted]
+
+
+def test_stamps_of_a_wrong_clock_are_reached_at_once(instances: list[Instance]) -> None:
+    sample(instances[0], datetime(1970, 1, 2, tzinfo=UTC), 1)
+    sample(instances[0], DAY - timedelta(days=15), 2)
+    assert prune(now=DAY) == 2
+
+
+def test_much_that_is_old_goes_in_bounded_steps(instances: list[Instance]) -> None:
+    for number in range(MAX_STEPS_A_RUN + 5):
+        sample(instances[0], DAY + number * 7 * HOUR, 1)
+    late = DAY + timedelta(days=40)
+    assert prune(now=late) == MAX_STEPS_A_RUN
+    assert prune(now=late) == 5
