@@ -27,7 +27,7 @@ class Domains:
     def __init__(self, names: Iterable[str], mx_hosts: Mapping[str, str]) -> None:
         self.slugs = dict(Provider.objects.values_list("pk", "slug"))
         self._table = provider_table()
-        self._catch_all = self._table.catch_all or _make_catch_all()
+        self._catch_all = self._table.catch_all or catch_all_id()
         self._seen = {name: host.lower() for name, host in mx_hosts.items()}
         rows = RecipientDomain.objects.filter(name__in=set(names))
         self._stored = {
@@ -94,6 +94,15 @@ def store_clusters(
     return {digest: verdict[0] for digest, verdict in verdicts.items()}
 
 
+def catch_all_id() -> int:
+    """Return the provider for what nobody claims; it is made where the shipped ones were never loaded."""
+    found = Provider.objects.filter(catch_all=True).first()
+    if found is None:
+        the_rest = {"name": "The rest", "catch_all": True}
+        found = Provider.objects.get_or_create(slug="therest", defaults=the_rest)[0]
+    return int(found.pk)
+
+
 def trusted(replies: Iterable[ReplyRow]) -> dict[str, ReplyRow]:
     """Return the clusters whose digest is really that of their text: no host may name another's words."""
     return {r.digest: r for r in replies if hashlib.sha256(r.masked.encode()).hexdigest()[:16] == r.digest}
@@ -104,12 +113,6 @@ def store_clients(times: Mapping[str, tuple[datetime, datetime]], names: Mapping
     rows = [(ip, printable(names.get(ip, ""), 253), *map(stamp, times[ip])) for ip in sorted(times)]
     run(_CLIENT, _CLIENT_COLUMNS, rows)
     return dict(Client.objects.filter(ip__in=times).values_list("ip", "pk")) if times else {}
-
-
-def _make_catch_all() -> int:
-    """Return the provider for what nobody claims, on a console that was not given the shipped ones."""
-    made = Provider.objects.get_or_create(slug="therest", defaults={"name": "The rest", "catch_all": True})
-    return int(made[0].pk)
 
 
 def _site(host: str) -> list[str]:
