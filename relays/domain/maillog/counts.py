@@ -375,7 +375,7 @@ class Counter:
     def _instance(self, program: bytes) -> str:
         *parts, _ = program.decode().split("/")
         known = (self._names.get("/".join(parts[:end])) for end in range(len(parts), 0, -1))
-        instance = next(filter(None, known), None) or _by_convention(parts[0])
+        instance = next(filter(None, known), None) or name_by_convention(parts[0])
         _remember(self._instances, program, instance, _REMEMBERED)
         return instance
 
@@ -454,7 +454,8 @@ def _line_of(text: bytes, line: tuple[bytes, ...]) -> bytes:
     return text[text.rindex(b"\n", 0, end) + 1 : end]
 
 
-def _by_convention(syslog_name: str) -> str:
+def name_by_convention(syslog_name: str) -> str:
+    """Return an instance's name where nothing else tells it: syslog_name less "postfix-", or "default"."""
     name = syslog_name.removeprefix("postfix-")
     return "default" if name in ("postfix", "") else _NOT_A_NAME.sub("_", name)[:63]
 
