@@ -6,7 +6,6 @@ The only importer of paramiko. What it knows is a Target and bytes; relayctl.py 
 import base64
 import functools
 import logging
-import select
 import socket
 import threading
 import time
@@ -35,6 +34,8 @@ _CHUNK_BYTES = 65_536
 _STDERR_BYTES = 4_096
 _KEEPALIVE_S = 30
 _IDLE_WAKE_S = 10
+# How often a request that waits for output looks at the clock, and at the other stream.
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,25 @@ def _open_transport(
     return transport
 
 
+class _ReadAhead(socket.socket):
+    """A socket that reads what has come in one go: paramiko asks for each packet in two parts.
+
+    An answer is some ten packets that arrive together. A system call for each part, and the wait for the
+    interpreter's lock after it, took most of a request's time.
+    """
+
+    _ahead = b""
+    _at = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Return at most size bytes, from what was read ahead as long as there is some."""
+        if self._at == len(self._ahead):
+            self._ahead, self._at = super().recv(_CHUNK_BYTES, flags), 0
+        data = self._ahead[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+
 def _dial(address: str, port: int, limits: Limits, deadline: float) -> socket.socket:
     try:
         sock = socket.create_connection((address, port), timeout=min(limits.connect_s, _left(deadline)))
@@ -210,7 +230,7 @@ def _dial(address: str, port: int, limits: Limits, deadline: float) -> socket.so
         raise Unreachable(f"{address} port {port}: {getattr(error, 'strerror', None) or error}.") from error
     # Or each request waits 40 ms for the host's delayed acknowledgement of the one before.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return _ReadAhead(sock.family, sock.type, sock.proto, fileno=sock.detach())
 
 
 def _raise_negotiation(
@@ -279,7 +299,7 @@ def _run(
 ) -> Output:
     """Run one request on a connection, which is kept if all went well and dropped if not."""
     try:
-        with _ended_at(deadline, transport):
+        with _watch.over(transport, deadline):
             output = _exchange(target, transport, payload, limits, deadline)
     except BaseException:
         _drop(transport)
@@ -288,16 +308,49 @@ def _run(
     return output
 
 
-@contextmanager
-def _ended_at(deadline: float, transport: paramiko.Transport) -> Iterator[None]:
-    """Close the connection at the deadline: paramiko waits without end for the answer to `exec`."""
-    timer = threading.Timer(_left(deadline), _drop, [transport])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class _Watch:
+    """Closes the connection of a request that is past its deadline: paramiko writes and waits without end.
+
+    One thread for all requests, which sleeps while there is none; a timer each would be a thread each.
+    """
+
+    EVERY_S = 0.5
+
+    def __init__(self) -> None:
+        self._deadlines: dict[paramiko.Transport, float] = {}
+        self._watched = threading.Event()
+        self._lock = threading.Lock()
+        self._started = False
+
+    @contextmanager
+    def over(self, transport: paramiko.Transport, deadline: float) -> Iterator[None]:
+        """Watch a connection meanwhile."""
+        self._deadlines[transport] = deadline
+        self._watched.set()
+        self._start_once()
+        try:
+            yield
+        finally:
+            del self._deadlines[transport]
+
+    def _start_once(self) -> None:
+        with self._lock:
+            if not self._started:
+                threading.Thread(target=self._run, name="ssh-watch", daemon=True).start()
+                self._started = True
+
+    def _run(self) -> None:
+        while self._watched.wait():
+            # Before looking, so that a request that begins now is seen in the next round at the latest.
+            self._watched.clear()
+            for transport, deadline in list(self._deadlines.items()):
+                self._watched.set()
+                if deadline <= time.monotonic():
+                    _drop(transport)
+            time.sleep(self.EVERY_S)
+
+
+_watch = _Watch()
 
 
 def _exchange(
@@ -307,8 +360,7 @@ def _exchange(
     try:
         channel = transport.open_session(timeout=_left(deadline))
         channel.settimeout(_left(deadline))
-        # The forced command ignores this name; without one, the host's shell says what is missing.
-        channel.exec_command("relayctl")
+        _start_command(transport, channel)
         channel.sendall(payload)
         channel.shutdown_write()
     except paramiko.ChannelException as error:
@@ -322,6 +374,18 @@ def _exchange(
         return reader.read(sent_at)
     finally:
         channel.close()
+
+
+def _start_command(transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+    """Ask for the forced command, as exec_command does, but without waiting: a refusal closes the channel."""
+    message = paramiko.Message()
+    message.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)
+    # The forced command ignores this name; without one, the host's shell says what is missing.
+    message.add_string("relayctl")
+    transport._send_user_message(message)  # type: ignore[attr-defined]
 
 
 class _Reader:
@@ -363,25 +427,23 @@ class _Reader:
 
     def _drain(self) -> None:
         channel = self._channel
-        readable = select.poll()
-        readable.register(channel.fileno(), select.POLLIN)
+        channel.settimeout(_LOOK_S)
         last_byte = time.monotonic()
-        while True:
-            # Looked at before the buffers, which hold what came before the end; and before the clock,
-            # since the deadline ends the channel, too.
-            ended = channel.eof_received or channel.closed
-            self._check_clock(last_byte)
-            if channel.recv_ready():
-                self._take(channel.recv(_CHUNK_BYTES))
-                last_byte = time.monotonic()
-            elif channel.recv_stderr_ready():
+        data: bytes | None = None
+        while data != b"":
+            try:
+                # Empty at the end of both streams.
+                data = channel.recv(_CHUNK_BYTES)
+                self._take(data)
+            except TimeoutError:
+                data = None
+            while channel.recv_stderr_ready():
                 self._take_stderr(channel.recv_stderr(_CHUNK_BYTES))
                 last_byte = time.monotonic()
-            elif ended:
-                return
-            else:
-                # Short, since paramiko's pipe over two buffers can miss a wake-up.
-                readable.poll(200)
+            # After the end, too, which is the deadline's doing if that has passed.
+            self._check_clock(last_byte)
+            if data:
+                last_byte = time.monotonic()
 
     def _check_clock(self, last_byte: float) -> None:
         now = time.monotonic()
