@@ -35,6 +35,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     installing = commands.add_parser("install", help="let the console read this host's queues")
     installing.add_argument("--read-key", required=True, metavar="'ssh-ed25519 AAAA...'")
     installing.add_argument(
+        "--write-key", default="", metavar="'ssh-ed25519 AAAA...'", help="let it also change what it may"
+    )
+    installing.add_argument(
         "--from", dest="sources", default="", metavar="ADDR[,ADDR]", help="where it connects from"
     )
     installing.add_argument("--overwrite", action="store_true", help="also files that were changed by hand")

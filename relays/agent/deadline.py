@@ -24,8 +24,23 @@ class Deadline:
         """Return the seconds that are left, negative once it has passed."""
         return self._at - time.monotonic()
 
+    def end_by_kill(self) -> None:
+        """Let the deadline end this process outright from now on, a little late; a lost connection does not.
+
+        An error that may come up anywhere must not come between an effect and its record.
+        """
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, max(0.0, self.remaining_s()) + _GRACE_S)
+        for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(ignored, _pass)
+
     @staticmethod
     def _reached(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_GRACE_S)
         raise DeadlineReached("the deadline was reached")
+
+
+def _pass(_signal: int, _frame: FrameType | None) -> None:
+    # Not SIG_IGN: what we start would inherit that.
+    pass

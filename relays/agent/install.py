@@ -13,9 +13,10 @@ import json
 import os
 from typing import NamedTuple
 
-from relays.agent import children, guard, items, sshd, systemd
+from relays.agent import children, exclusive, guard, items, journal, ops, sshd, sudo, systemd
+from relays.agent.doors import WRITE_USER
 from relays.agent.items import Directory, File, Item, Member, User
-from relays.agent.manifest import Manifest
+from relays.agent.manifest import Manifest, sha256_of
 from relays.agent.protocol import Refused
 
 READ_USER = "relay-read"
@@ -23,7 +24,9 @@ PROGRAM_DIR = "/usr/local/libexec/relay-fleet"
 PROGRAM = f"{PROGRAM_DIR}/relayctl.pyz"
 KEYS_DIR = "/etc/ssh/relay-fleet"
 READ_KEYS = f"{KEYS_DIR}/{READ_USER}.keys"
+WRITE_KEYS = f"{KEYS_DIR}/{WRITE_USER}.keys"
 SNIPPET = "60-relay-fleet.conf"
+WRITE_SNIPPET = "61-relay-fleet-write.conf"
 # Debian's group for those who may read logs.
 LOG_GROUP = "adm"
 
@@ -47,9 +50,10 @@ def install(options: argparse.Namespace, program: bytes | None) -> int:
     """Plan, and with --yes apply. program: relayctl.pyz's own bytes, None from a source tree."""
     if program is None:
         raise Refused("only the built relayctl.pyz installs itself")
-    wanted = _wanted(options, program)
-    _check_host()
     manifest = Manifest.load()
+    writes = bool(options.write_key) or manifest.find("file", sudo.RULE) is not None
+    _check_host(writes=writes)
+    wanted = _wanted(options, program, writes=writes)
     steps = plan(wanted, manifest)
     _show(options, [step.words for step in steps], _BY_HAND)
     if options.yes and steps:
@@ -57,13 +61,17 @@ def install(options: argparse.Namespace, program: bytes | None) -> int:
     return 0
 
 
-def _wanted(options: argparse.Namespace, program: bytes) -> list[Item]:
-    """Return what shall be on the host. The snippet comes last: it opens the door to what is behind it."""
-    key_line = authorized_key(options.read_key, options.sources)
+def _wanted(options: argparse.Namespace, program: bytes, *, writes: bool) -> list[Item]:
+    """Return what shall be on the host. The doors come last: they open to what is behind them.
+
+    writes: a write door is wanted, or there is one, whose rule must know the program.
+    """
+    key_line = authorized_key(options.read_key, options.sources, PROGRAM, option="--read-key")
     overwrite = options.overwrite
     return [
         Directory(os.path.dirname(PROGRAM_DIR)),
         Directory(PROGRAM_DIR),
+        *(_meanwhile(program, overwrite=overwrite) if writes else []),
         File(PROGRAM, program, 0o755, overwrite=overwrite),
         User(READ_USER, home=PROGRAM_DIR),
         Member(READ_USER, LOG_GROUP),
@@ -72,15 +80,47 @@ def _wanted(options: argparse.Namespace, program: bytes) -> list[Item]:
         *(systemd.guard(PROGRAM, overwrite=overwrite) if systemd.runs_host() else []),
         Directory(sshd.SNIPPETS),
         sshd.Snippet(SNIPPET, READ_USER, READ_KEYS, PROGRAM, overwrite=overwrite),
+        *(_behind_write_door(program, overwrite=overwrite) if writes else []),
+        *(_write_door(options) if options.write_key else []),
     ]
 
 
-def authorized_key(public_key: str, sources: str) -> str:
+def _meanwhile(program: bytes, *, overwrite: bool) -> list[Item]:
+    """Return the rule that holds while the program is replaced: sudo takes the old one and the new one."""
+    installed = items.read_regular(PROGRAM)
+    if installed is None or installed == program or items.read_regular(sudo.RULE) is None:
+        return []
+    digests = [sha256_of(installed), sha256_of(program)]
+    return [sudo.Rule(WRITE_USER, PROGRAM, digests, overwrite=overwrite)]
+
+
+def _behind_write_door(program: bytes, *, overwrite: bool) -> list[Item]:
+    """Return what the write verbs need: who runs them, what they write down, and where."""
+    return [
+        User(WRITE_USER, home=PROGRAM_DIR),
+        Directory(ops.DIRECTORY, 0o700),
+        Directory(exclusive.DIRECTORY, 0o700),
+        # The group is inherited by the journal, so that the console can read it with the read key.
+        Directory(journal.DIRECTORY, 0o2750, group=READ_USER),
+        sudo.Rule(WRITE_USER, PROGRAM, [sha256_of(program)], overwrite=overwrite),
+    ]
+
+
+def _write_door(options: argparse.Namespace) -> list[Item]:
+    command, overwrite = sudo.command(PROGRAM), options.overwrite
+    key_line = authorized_key(options.write_key, options.sources, command, option="--write-key")
+    return [
+        File(WRITE_KEYS, key_line.encode(), 0o644, overwrite=overwrite),
+        sshd.Snippet(WRITE_SNIPPET, WRITE_USER, WRITE_KEYS, command, overwrite=overwrite),
+    ]
+
+
+def authorized_key(public_key: str, sources: str, command: str, *, option: str) -> str:
     """Return the key's line for sshd; raise Refused for what is no ed25519 key, or no address."""
     words = public_key.split()
     if len(words) < 2 or words[0] != _KEY_TYPE or not _is_ed25519(words[1]):
-        raise Refused("--read-key must be a public key: ssh-ed25519 AAAA...")
-    limits = ["restrict", f'command="{PROGRAM}"']
+        raise Refused(f"{option} must be a public key: ssh-ed25519 AAAA...")
+    limits = ["restrict", f'command="{command}"']
     if sources:
         limits.insert(1, f'from="{",".join(map(_network, sources.split(",")))}"')
     return f"{','.join(limits)} {_KEY_TYPE} {words[1]} relay-fleet\n"
@@ -103,7 +143,7 @@ def _network(text: str) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
-def _check_host() -> None:
+def _check_host(*, writes: bool) -> None:
     for program in ("postconf", "postqueue"):
         try:
             children.find_program(program)
@@ -112,6 +152,8 @@ def _check_host() -> None:
     for directory in _PARENTS:
         items.refuse_unsafe(directory)
     sshd.check_ready()
+    if writes:
+        sudo.check_ready()
 
 
 def plan(wanted: list[Item], manifest: Manifest) -> list[Step]:
@@ -146,7 +188,7 @@ def remove(manifest: Manifest) -> None:
     for record in reversed(list(manifest.records)):
         if items.removal(record)[1]:
             items.take_away(record)
-            if record["key"] == f"{sshd.SNIPPETS}/{SNIPPET}":
+            if sshd.is_snippet(record["key"]):
                 sshd.reload()
             if systemd.is_unit(record["key"]):
                 systemd.reload()

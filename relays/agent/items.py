@@ -42,15 +42,28 @@ class Item:
 
 
 class Directory(Item):
-    """A directory of root's, 0755."""
+    """A directory of root's with this mode; its group may come to be only before it is made."""
 
     kind = "directory"
 
+    def __init__(self, key: str, mode: int = 0o755, *, group: str = "root") -> None:
+        super().__init__(key)
+        self._mode = mode
+        self._group = group
+
     def change(self, manifest: Manifest) -> str | None:
+        owner = "root" if self._group == "root" else f"root:{self._group}"
         if not os.path.lexists(self.key):
-            return f"make directory {self.key} (root, 0755)"
+            return f"make directory {self.key} ({owner}, {self._mode:04o})"
         refuse_unsafe(self.key)
-        return None
+        if manifest.find(self.kind, self.key) is None or self._is_so():
+            return None
+        return f"set owner and mode of directory {self.key} ({owner}, {self._mode:04o})"
+
+    def _is_so(self) -> bool:
+        status = os.lstat(self.key)
+        group = grp.getgrgid(status.st_gid).gr_name
+        return (group, stat.S_IMODE(status.st_mode)) == (self._group, self._mode)
 
     def claim(self, manifest: Manifest) -> None:
         if not os.path.lexists(self.key):
@@ -58,8 +71,9 @@ class Directory(Item):
 
     def apply(self) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self.key)
-        os.chmod(self.key, 0o755)  # noqa: S103 - sshd runs what is in it as another user
+            os.mkdir(self.key, 0o700)
+        os.chown(self.key, 0, grp.getgrnam(self._group).gr_gid)
+        os.chmod(self.key, self._mode)
         sync_directory(os.path.dirname(self.key))
 
 

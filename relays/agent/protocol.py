@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 from relays.domain.text import printable
 
 PROTOCOL = 1
-VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read")
+VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read", "journal.read")
+# Those that change an instance, and all that may be asked of the write user.
+CHANGES = ("queue.run", "instance.reload")
+WRITE_VERBS = (*CHANGES, "op.result", "audit.anchor", "write.check")
 
 MAX_REQUEST = 256 * 1024
 REQUEST_WITHIN_S = 15
@@ -27,12 +30,19 @@ MAX_ROWS = 200_000
 END_ROOM = 4 * 1024
 
 EXIT_REFUSED = 10
+EXIT_LOCKED = 11
+EXIT_FENCED = 12
 EXIT_BAD_REQUEST = 13
+EXIT_REPLAYED = 14
 EXIT_DEADLINE = 20
 EXIT_INTERNAL = 30
 
 _REQ_ID = re.compile(r"\A[0-9a-zA-Z-]{8,64}\Z")
+_OP_ID = re.compile(r"\A[0-9a-zA-Z-]{1,64}\Z")
+_PLAN_HASH = re.compile(r"\A[0-9a-f]{64}\Z")
 _KEYS = {"v", "req_id", "verb", "args", "deadline_s"}
+_WRITE_KEYS = {"op_id", "fence", "expect", "dry_run"}
+_MAX_FENCE = 2**53
 
 
 class RelayctlError(Exception):
@@ -52,6 +62,34 @@ class Refused(RelayctlError):
     status = EXIT_REFUSED
 
 
+class Locked(RelayctlError):
+    """Another request has the instance; the text says which."""
+
+    code = "locked"
+    status = EXIT_LOCKED
+
+
+class Fenced(RelayctlError):
+    """A later claim than the request's was here already."""
+
+    code = "fenced"
+    status = EXIT_FENCED
+
+
+class Replayed(RelayctlError):
+    """The request's id was used for something else."""
+
+    code = "replayed"
+    status = EXIT_REPLAYED
+
+
+class Unfinished(RelayctlError):
+    """The same request began before and left no result: whether it had its effect is not known."""
+
+    code = "unfinished"
+    status = EXIT_DEADLINE
+
+
 class DeadlineReached(RelayctlError):
     code = "deadline"
     status = EXIT_DEADLINE
@@ -62,12 +100,19 @@ class ReplyFull(Exception):
 
 
 class Request(NamedTuple):
-    """A request whose envelope is sound; `args` are the verb's own to check. deadline_s: seconds from now."""
+    """A request whose envelope is sound; `args` are the verb's own to check. deadline_s: seconds from now.
+
+    The others are for write verbs: the operation, its claim on the instance, the plan that was confirmed.
+    """
 
     req_id: str
     verb: str
     args: dict[str, Any]
     deadline_s: float
+    op_id: str | None = None
+    fence: int | None = None
+    plan_hash: str | None = None
+    dry_run: bool = False
 
 
 class Answer(NamedTuple):
@@ -101,18 +146,38 @@ def parse_request(text: bytes) -> Request:
         raise BadRequest("the request is not a JSON document in UTF-8") from None
     if not isinstance(fields, dict):
         raise BadRequest("the request is not a JSON object")
-    refuse_unknown(fields, _KEYS)
     if fields.get("v") != PROTOCOL or type(fields["v"]) is not int:
         raise BadRequest(f"only version {PROTOCOL} of the protocol is spoken here")
-    if fields.get("verb") not in VERBS:
+    verb, req_id, args = fields.get("verb"), fields.get("req_id"), fields.get("args", {})
+    if verb not in VERBS + WRITE_VERBS:
         raise BadRequest("unknown verb")
-    req_id, args = fields.get("req_id"), fields.get("args", {})
+    refuse_unknown(fields, _KEYS | _WRITE_KEYS if verb in WRITE_VERBS else _KEYS)
     if not isinstance(req_id, str) or not _REQ_ID.match(req_id):
         raise BadRequest("req_id must be 8 to 64 of [0-9a-zA-Z-]")
     if not isinstance(args, dict):
         raise BadRequest("args is not an object")
     deadline_s = integer(fields, "deadline_s", 1, MAX_DEADLINE_S, DEFAULT_DEADLINE_S)
-    return Request(req_id, fields["verb"], args, deadline_s)
+    request = Request(req_id, verb, args, deadline_s, *_write_fields(fields))
+    if verb in CHANGES and not request.dry_run and (request.op_id is None or request.fence is None):
+        raise BadRequest(f"{verb} needs op_id and fence")
+    return request
+
+
+def _write_fields(fields: dict[str, Any]) -> tuple[str | None, int | None, str | None, bool]:
+    """Return op_id, fence, the plan's hash out of `expect`, and dry_run."""
+    op_id, dry_run, expect = fields.get("op_id"), fields.get("dry_run", False), fields.get("expect", {})
+    if op_id is not None and (not isinstance(op_id, str) or not _OP_ID.match(op_id)):
+        raise BadRequest("op_id must be 1 to 64 of [0-9a-zA-Z-]")
+    if type(dry_run) is not bool:
+        raise BadRequest("dry_run must be true or false")
+    if not isinstance(expect, dict):
+        raise BadRequest("expect is not an object")
+    refuse_unknown(expect, {"plan_hash"})
+    plan_hash = expect.get("plan_hash")
+    if plan_hash is not None and (not isinstance(plan_hash, str) or not _PLAN_HASH.match(plan_hash)):
+        raise BadRequest("plan_hash must be 64 hexadecimal digits")
+    fence = None if fields.get("fence") is None else integer(fields, "fence", 1, _MAX_FENCE, 1)
+    return op_id, fence, plan_hash, dry_run
 
 
 def refuse_unknown(fields: dict[str, Any], known: set[str]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from relays.agent import VERSION, postfix, system
-from relays.agent.archive import own_bytes
+from relays.agent.archive import own_sha256
 from relays.agent.deadline import Deadline
+from relays.agent.doors import Caller, caller
 from relays.agent.protocol import (
     PROTOCOL,
+    WRITE_VERBS,
     Answer,
     DeadlineReached,
     RelayctlError,
@@ -38,19 +39,48 @@ def serve(stdin: int, stdout: int) -> int:
 
 
 def _answer(stdin: int, reply: Reply) -> int:
-    request = None
+    request, who = None, caller()
     try:
         request = parse_request(read_request(stdin))
-        answer = _VERBS[request.verb](request.args, Deadline(request.deadline_s))
+        who.check(request.verb)
+        answer = _rows(request, who, Deadline(request.deadline_s))
         reply.header(_header(request, ok=True))
         _write_rows(reply, answer)
     except RelayctlError as error:
-        return _end_with(reply, request, error)
+        return _end_with(reply, request, _recorded(request, who, error))
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the console must be told
-        return _end_with(reply, request, RelayctlError(f"{type(error).__name__}: {error}"))
+        return _end_with(reply, request, _recorded(request, who, _internal(error)))
     return 0
+
+
+def _rows(request: Request, who: Caller, deadline: Deadline) -> Answer:
+    if request.verb not in WRITE_VERBS:
+        return _VERBS[request.verb](request.args, deadline)
+    # Imported here: a poll, which is most of what is asked, starts without it.
+    from relays.agent import write  # noqa: PLC0415
+
+    return write.answer(request, who, deadline)
+
+
+def _recorded(request: Request | None, who: Caller, error: RelayctlError) -> RelayctlError:
+    """Return the error once it stands in the journal, if this was a request to change something."""
+    if not who.is_root or (request is None and not who.at_write_door):
+        return error
+    if request is not None and request.verb not in WRITE_VERBS and not who.at_write_door:
+        return error
+    from relays.agent import write  # noqa: PLC0415
+
+    try:
+        write.record(request, who, error)
+    except (OSError, RelayctlError) as failure:
+        return type(error)(f"{error} (this could not be written down: {failure})")
+    return error
+
+
+def _internal(error: Exception) -> RelayctlError:
+    return RelayctlError(f"{type(error).__name__}: {error}")
 
 
 def _write_rows(reply: Reply, answer: Answer) -> None:
@@ -85,16 +115,11 @@ def _header(request: Request | None, *, ok: bool) -> dict[str, Any]:
         "verb": request.verb if request else None,
         "ok": ok,
         "relayctl": VERSION,
-        "sha256": _own_sha256(),
+        "sha256": own_sha256(),
         "boot_id": system.boot_id(),
         "now": round(time.time(), 3),
         "postfix": postfix.version() if ok else None,
     }
-
-
-def _own_sha256() -> str | None:
-    content = own_bytes()
-    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _hello(args: dict[str, Any], _deadline: Deadline) -> Answer:
@@ -118,4 +143,5 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "snapshot": _of("snapshot"),
     "queue.list": _of("listing"),
     "log.read": _of("log_read"),
+    "journal.read": _of("journal"),
 }

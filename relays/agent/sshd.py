@@ -24,13 +24,13 @@ _MATCH = re.compile(r"^\s*Match\s", re.MULTILINE | re.IGNORECASE)
 
 
 class Snippet(File):
-    """A file of sshd's that binds a user to one program; apply() leaves sshd as it was where it fails."""
+    """A file of sshd's that binds a user to one command; apply() leaves sshd as it was where it fails."""
 
-    def __init__(self, name: str, user: str, keys: str, program: str, *, overwrite: bool = False) -> None:
-        content = _CONTENT.format(user=user, keys=keys, program=program).encode()
+    def __init__(self, name: str, user: str, keys: str, command: str, *, overwrite: bool = False) -> None:
+        content = _CONTENT.format(user=user, keys=keys, command=command).encode()
         super().__init__(f"{SNIPPETS}/{name}", content, 0o644, overwrite=overwrite)
         self._user = user
-        self._effective = {f"forcecommand {program}", f"authorizedkeysfile {keys}"}
+        self._effective = {f"forcecommand {command}", f"authorizedkeysfile {keys}"}
 
     def apply(self) -> None:
         before = self._current()
@@ -81,7 +81,7 @@ _CONTENT = """\
 Match User {user}
     AuthorizedKeysFile {keys}
     AuthenticationMethods publickey
-    ForceCommand {program}
+    ForceCommand {command}
     PermitTTY no
     DisableForwarding yes
     PermitUserRC no
@@ -95,6 +95,11 @@ Match all
 def _write(path: str, content: bytes) -> None:
     with open(path, "wb") as file:
         file.write(content)
+
+
+def is_snippet(path: str) -> bool:
+    """Tell whether a file is one that sshd reads, so that it must hear of its end."""
+    return os.path.dirname(path) == SNIPPETS
 
 
 def check_ready() -> None:

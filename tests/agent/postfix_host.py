@@ -21,6 +21,7 @@ smtp unix - - n - - smtp
  -o smtp_bind_address={address}
  -o smtp_helo_name=helo.{name}.example
 showq unix n - n - - showq
+flush unix n - n 1000? 0 flush
 error unix - - n - - error
 retry unix - - n - - error
 postlog unix-dgram n - n - 1 postlogd
