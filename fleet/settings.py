@@ -159,6 +159,8 @@ USE_THOUSAND_SEPARATOR = True
 # --- Collecting ---------------------------------------------------------------------------------
 POLL_INTERVAL_S = env.int("FLEET_POLL_INTERVAL_S", default=60)
 READ_KEY_PATH = Path(env.str("FLEET_READ_KEY", default=str(DATA_DIR / "keys" / "read_ed25519")))
+# Only the worker that changes hosts needs it; it opens nothing but relayctl's write verbs.
+WRITE_KEY_PATH = Path(env.str("FLEET_WRITE_KEY", default=str(DATA_DIR / "keys" / "write_ed25519")))
 
 # --- Celery -------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")

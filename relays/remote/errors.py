@@ -32,6 +32,22 @@ class Refused(RemoteError):
     code = "refused"
 
 
+class Fenced(Refused):
+    """A later claim has acted on the instance; nothing was done for this one."""
+
+
+class Replayed(Refused):
+    """The request's id was used for something else; nothing was done."""
+
+
+class Locked(RemoteError):
+    """Another request has the instance; nothing was done, and the same request may be sent again."""
+
+
+class Unfinished(RemoteError):
+    """The same request began before and left no result: it may or may not have had its effect."""
+
+
 class Incompatible(RemoteError):
     """What answered is not a relayctl of a version we understand."""
 

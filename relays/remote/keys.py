@@ -1,4 +1,4 @@
-"""Host keys as text, and the key pair that the console reads hosts with."""
+"""Host keys as text, and the two key pairs that the console reads and changes hosts with."""
 
 import base64
 import binascii
@@ -48,18 +48,35 @@ def read_key_path() -> Path:
 
     Raises OSError where the folder cannot be written.
     """
-    path = Path(settings.READ_KEY_PATH)
+    return _made(Path(settings.READ_KEY_PATH))
+
+
+def write_key_path() -> Path:
+    """Return the path of the console's private write key, as read_key_path() does."""
+    return _made(Path(settings.WRITE_KEY_PATH))
+
+
+def read_public_key() -> str:
+    """Return the console's public read key, "ssh-ed25519 AAAA… relay-fleet-read"."""
+    return f"{_public(read_key_path())} relay-fleet-read"
+
+
+def write_public_key() -> str:
+    """Return the console's public write key, "ssh-ed25519 AAAA… relay-fleet-write"."""
+    return f"{_public(write_key_path())} relay-fleet-write"
+
+
+def _made(path: Path) -> Path:
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create_once(path, Ed25519PrivateKey.generate())
     return path
 
 
-def read_public_key() -> str:
-    """Return the console's public read key, "ssh-ed25519 AAAA… relay-fleet-read"."""
-    key = serialization.load_ssh_private_key(read_key_path().read_bytes(), password=None)
+def _public(path: Path) -> str:
+    key = serialization.load_ssh_private_key(path.read_bytes(), password=None)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return f"{public.decode()} relay-fleet-read"
+    return public.decode()
 
 
 def _key_blob(key_type: str, encoded: str) -> bytes:

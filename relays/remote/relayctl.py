@@ -14,13 +14,32 @@ from relays.domain.log_reading import SourceReading
 from relays.domain.reading import Header, InstanceFacts, InstanceReading, Message
 from relays.domain.text import printable
 from relays.remote import ssh
-from relays.remote.errors import Incompatible, Incomplete, Refused
+from relays.remote.errors import (
+    Fenced,
+    Incompatible,
+    Incomplete,
+    Locked,
+    Refused,
+    RemoteError,
+    Replayed,
+    Unfinished,
+)
 from relays.remote.ssh import Limits, Target
 
 VERSION = 1
 # A login shell may greet before relayctl speaks; more than this is not a greeting.
 _NOISE_LINES = 64
 _Row = TypeVar("_Row")
+# Codes of a refusal; any other is a precondition that does not hold.
+_ERRORS: Mapping[str, tuple[type[RemoteError], str]] = {
+    "bad_request": (Incompatible, "relayctl does not understand the console"),
+    "deadline": (Incomplete, "relayctl ended by its deadline"),
+    "internal": (Incomplete, "relayctl failed"),
+    "locked": (Locked, "The instance is in use"),
+    "fenced": (Fenced, "Another claim came first"),
+    "replayed": (Replayed, "The request's id was used before"),
+    "unfinished": (Unfinished, "The request was begun before"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +86,9 @@ class LogReading(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class Reply:
+    """A complete reply: who answered, its rows, and its end line."""
+
     answer: Answer
     rows: list[dict[str, Any]]
     end: dict[str, Any]
@@ -75,26 +96,26 @@ class _Reply:
 
 def hello(target: Target, limits: Limits | None = None) -> Answer:
     """Return who answers. Raises RemoteError, as all verbs do."""
-    return _ask(target, "hello", {}, limits).answer
+    return ask(target, "hello", {}, limits).answer
 
 
 def inventory(target: Target, limits: Limits | None = None) -> Inventory:
     """Return all instances of the host. Raises Incomplete rather than leave one out."""
-    reply = _ask(target, "inventory", {}, limits)
+    reply = ask(target, "inventory", {}, limits)
     if reply.end.get("truncated"):
         raise Incomplete("relayctl stopped before its inventory was whole.")
-    instances = _parse(reply.rows, "instance", reading.parse_instance_facts)
+    instances = parse(reply.rows, "instance", reading.parse_instance_facts)
     _check_distinct([(i.name, i.config_dir) for i in instances])
     return Inventory(reply.answer.header, reply.answer.clock_skew_s, instances)
 
 
 def snapshot(target: Target, limits: Limits | None = None, *, domains: int = 200) -> Snapshot:
     """Return all queues of the host, each with so many of its recipient domains."""
-    reply = _ask(target, "snapshot", {"domains": domains}, limits)
-    instances = _parse(reply.rows, "instance", reading.parse_instance_reading)
+    reply = ask(target, "snapshot", {"domains": domains}, limits)
+    instances = parse(reply.rows, "instance", reading.parse_instance_reading)
     _check_distinct([(i.name, i.config_dir) for i in instances])
     _check_sampled(instances, reply.answer.header.now)
-    hosts = _parse(reply.rows, "host", reading.parse_host_facts)
+    hosts = parse(reply.rows, "host", reading.parse_host_facts)
     return Snapshot(
         reply.answer.header,
         reply.answer.clock_skew_s,
@@ -107,8 +128,8 @@ def snapshot(target: Target, limits: Limits | None = None, *, domains: int = 200
 def queue_list(target: Target, limits: Limits | None = None, **args: object) -> MessagePage:
     """Return messages of one instance; args are those of `queue.list`, None left out."""
     given = {key: value for key, value in args.items() if value is not None}
-    reply = _ask(target, "queue.list", given, limits)
-    messages = _parse(reply.rows, "message", reading.parse_message)
+    reply = ask(target, "queue.list", given, limits)
+    messages = parse(reply.rows, "message", reading.parse_message)
     cursor = reply.end.get("cursor")
     if cursor is not None and (not isinstance(cursor, str) or len(cursor) > 200):
         raise Incompatible("relayctl gave a cursor that is no text.")
@@ -130,7 +151,7 @@ def log_read(
     Raises Incomplete rather than leave out any count.
     """
     given = {source: orjson.loads(text) for source, text in cursors.items() if text}
-    reply = _ask(target, "log.read", {"cursors": given, "fleet": list(fleet), **args}, limits)
+    reply = ask(target, "log.read", {"cursors": given, "fleet": list(fleet), **args}, limits)
     if reply.end.get("truncated"):
         raise Incomplete("relayctl stopped before its counts were whole.")
     try:
@@ -140,24 +161,35 @@ def log_read(
     return LogReading(reply.answer.header, reply.answer.clock_skew_s, sources)
 
 
-def _ask(target: Target, verb: str, args: dict[str, object], limits: Limits | None) -> _Reply:
+def ask(  # noqa: PLR0913
+    target: Target,
+    verb: str,
+    args: dict[str, object],
+    limits: Limits | None,
+    *,
+    req_id: str = "",
+    send: Callable[[Target, bytes, Limits], ssh.Output] = ssh.request,
+    **envelope: object,
+) -> Reply:
+    """Send a request and return its complete reply. envelope: what write verbs have beside their args.
+
+    Raises RemoteError.
+    """
     limits = limits or Limits()
-    req_id = str(uuid.uuid4())
+    req_id = req_id or str(uuid.uuid4())
     # A little less than ours, so that relayctl can still say why it stopped.
     deadline_s = max(1, min(300, int(limits.wall_s * 0.75)))
-    payload = orjson.dumps(
-        {"v": VERSION, "req_id": req_id, "verb": verb, "args": args, "deadline_s": deadline_s}
-    )
-    output = ssh.request(target, payload, limits)
+    fixed = {"v": VERSION, "req_id": req_id, "verb": verb, "args": args, "deadline_s": deadline_s}
+    output = send(target, orjson.dumps(fixed | envelope), limits)
     place = _find_header(output, req_id)
     header_row = _parse_line(output.lines[place])
     _check_header(header_row, verb)
     rows = [_parse_line(line) for line in output.lines[place + 1 :] if line]
     end = _take_end(rows, output)
-    header = _parse([header_row], None, reading.parse_header)[0]
+    header = parse([header_row], None, reading.parse_header)[0]
     # The host read its clock somewhere between our sending and its first byte: take the middle.
     skew = header.now - (output.sent_at + output.first_byte_at) / 2
-    return _Reply(Answer(header, round(skew, 3)), rows, end)
+    return Reply(Answer(header, round(skew, 3)), rows, end)
 
 
 def _find_header(output: ssh.Output, req_id: str) -> int:
@@ -190,13 +222,8 @@ def _check_header(row: dict[str, Any], verb: str) -> None:
     if row.get("ok") is not False or not isinstance(error, dict):
         raise Incompatible("relayctl's header neither answers the request nor refuses it.")
     code, message = (printable(str(error.get(key, "")), 200) for key in ("code", "message"))
-    if code == "bad_request":
-        raise Incompatible(f"relayctl does not understand the console: {message}")
-    if code == "deadline":
-        raise Incomplete(f"relayctl ended by its deadline: {message}")
-    if code == "internal":
-        raise Incomplete(f"relayctl failed: {message}")
-    raise Refused(f"relayctl refused ({code}): {message}")
+    error_class, words = _ERRORS.get(code, (Refused, f"relayctl refused ({code})"))
+    raise error_class(f"{words}: {message}")
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:
@@ -219,11 +246,12 @@ def _take_end(rows: list[dict[str, Any]], output: ssh.Output) -> dict[str, Any]:
     return end
 
 
-def _parse(
-    rows: list[dict[str, Any]], kind: str | None, parse: Callable[[Mapping[str, Any]], _Row]
+def parse(
+    rows: list[dict[str, Any]], kind: str | None, take: Callable[[Mapping[str, Any]], _Row]
 ) -> tuple[_Row, ...]:
+    """Return the rows of a kind as values. Raises Incompatible."""
     try:
-        return tuple(parse(row) for row in rows if row.get("kind") == kind)
+        return tuple(take(row) for row in rows if row.get("kind") == kind)
     except BadRow as error:
         raise Incompatible(f"relayctl sent something malformed: {error}.") from error
 

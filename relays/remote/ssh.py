@@ -98,6 +98,23 @@ def request(target: Target, payload: bytes, limits: Limits | None = None) -> Out
         raise Unreachable(f"{_where(target)} closed the connection before it answered.") from error
 
 
+def request_once(target: Target, payload: bytes, limits: Limits | None = None) -> Output:
+    """Send payload as request() does, over a connection of its own and never a second time.
+
+    So Refused and KeyChanged mean that nothing was sent; after Unreachable and Incomplete it may have been.
+    """
+    limits = limits or Limits()
+    deadline = time.monotonic() + limits.wall_s
+    transport = _log_in(target, limits, deadline)
+    try:
+        with _ended_at(deadline, transport):
+            return _exchange(target, transport, payload, limits, deadline)
+    except _StaleConnection as error:
+        raise Unreachable(f"{_where(target)} closed the connection before it answered.") from error
+    finally:
+        _drop(transport)
+
+
 def probe(address: str, port: int, limits: Limits | None = None) -> str:
     """Return the host key that is offered, "ssh-ed25519 AAAA…", without logging in.
 
