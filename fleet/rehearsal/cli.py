@@ -49,9 +49,11 @@ def _fleet(chosen: argparse.Namespace) -> Fleet:
 def _up(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
     fleet = Fleet(chosen.name, state=chosen.state, logs=chosen.logs, say=_say)
-    read_key = None if chosen.no_register else _registry().prepare(fleet)
+    read_key, write_key = (None, None) if chosen.no_register else _registry().prepare(fleet)
     burst = story.FIRST_BURST if chosen.rate else 0
-    fleet.up(rules=default_story(), rate_per_s=chosen.rate, burst=burst, read_key=read_key)
+    fleet.up(
+        rules=default_story(), rate_per_s=chosen.rate, burst=burst, read_key=read_key, write_key=write_key
+    )
     if not chosen.no_register:
         _register(fleet)
     for host in fleet.hosts.values():

@@ -79,18 +79,20 @@ class Fleet:
         rate_per_s: float = 0.0,
         burst: int = 0,
         read_key: str | None = None,
+        write_key: str | None = None,
     ) -> None:
         """Bring the fleet up; what is left of an earlier one of this name goes first.
 
         rules: how the providers answer from the start (all accept). rate_per_s: bulk mail from the origins.
-        read_key: public key that may read the hosts; without one the fleet makes a pair, state.read_key.
+        read_key, write_key: public keys that may read and change the hosts; for what is not given the fleet
+        makes a pair, state.read_key and state.write_key.
         Raises RehearsalError, or whatever else went wrong, and leaves nothing behind then.
         """
         requirements.check()
         with self.state.locked():
             self._remove_remains()
             try:
-                self._build(rules or [], rate_per_s, read_key)
+                self._build(rules or [], rate_per_s, read_key, write_key)
             except BaseException:
                 self._remove_remains()
                 self.state.remove()
@@ -171,17 +173,19 @@ class Fleet:
         """Switch the origins' bulk mail: `start`, `stop`, `rate` (per_s), `burst` (messages), `show`."""
         return control.ask(self.state.traffic_socket, {"do": verb, **arguments})
 
-    def _build(self, rules: list[Rule], rate_per_s: float, read_key: str | None) -> None:
+    def _build(
+        self, rules: list[Rule], rate_per_s: float, read_key: str | None, write_key: str | None
+    ) -> None:
         self._say("starting the fleet's namespaces and network")
         core = self._start_core()
         self.access = zones.new_access()
         self._save(core)
         self._take(core)
         self._say(f"starting name servers, mail providers and {len(self._specs)} relay hosts")
-        key = read_key or self.state.new_read_key()
+        keys = (read_key or self.state.new_read_key(), write_key or self.state.new_write_key())
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             parts = [pool.submit(self._start_servers, core, self.access, rules, rate_per_s)]
-            parts += [pool.submit(_create, host, key) for host in self.hosts.values()]
+            parts += [pool.submit(_create, host, *keys) for host in self.hosts.values()]
             parts += [pool.submit(host.create) for host in self.origins.values()]
             for part in parts:
                 part.result()
@@ -255,9 +259,9 @@ class Fleet:
         self.origins = {}
 
 
-def _create(host: Host, read_key: str) -> None:
+def _create(host: Host, read_key: str, write_key: str) -> None:
     host.create()
-    relayctl.install(host, read_key=read_key)
+    relayctl.install(host, read_key=read_key, write_key=write_key)
     host.start_guard()
     host.open_ssh()
 

@@ -52,6 +52,7 @@ alias_database =
 mynetworks = 127.0.0.0/8 {network}.0/24
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 enable_long_queue_ids = yes
+fast_flush_domains = static:all
 smtputf8_enable = no
 smtp_tls_security_level = none
 """

@@ -26,8 +26,8 @@ from relays.services.providers import load_shipped  # noqa: E402
 _OURS = ipaddress.ip_network(f"{spec.MANAGEMENT_NET}.0.0/16")
 
 
-def prepare(fleet: Fleet) -> str:
-    """Make the database ready and return the console's public read key.
+def prepare(fleet: Fleet) -> tuple[str, str]:
+    """Make the database ready and return the console's public read key and write key.
 
     Raises RehearsalError where the database cannot be used, or a host of another kind has one of our names.
     """
@@ -40,7 +40,7 @@ def prepare(fleet: Fleet) -> str:
                     f"the database has a host {host.name} at {host.ssh_address}, which is not a rehearsal's: "
                     "set FLEET_DATA to another folder, or use --no-register"
                 )
-        return keys.read_public_key()
+        return keys.read_public_key(), keys.write_public_key()
     except (DatabaseError, OSError) as error:
         raise RehearsalError(f"the console's database cannot be used: {error}") from error
 

@@ -55,26 +55,18 @@ class State:
         """Private half of the key pair that the fleet makes when it is given no public key."""
         return self.folder / "read_ed25519"
 
+    @property
+    def write_key(self) -> Path:
+        """Private half of the key pair that the fleet makes for changing its hosts."""
+        return self.folder / "write_ed25519"
+
     def new_read_key(self) -> str:
         """Make a key pair and return its public half."""
-        subprocess.run(  # noqa: S603
-            [
-                "/usr/bin/ssh-keygen",
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-C",
-                "rehearsal",
-                "-f",
-                str(self.read_key),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            timeout=20,
-        )
-        return self.read_key.with_suffix(".pub").read_text().strip()
+        return _new_key(self.read_key)
+
+    def new_write_key(self) -> str:
+        """Make a key pair and return its public half."""
+        return _new_key(self.write_key)
 
     def token(self) -> str | None:
         """Return the random text that marks this fleet's processes; None when there is no fleet."""
@@ -135,3 +127,9 @@ class State:
         temporary = self.folder / f".{name}"
         temporary.write_text(text)
         temporary.rename(self.folder / name)
+
+
+def _new_key(path: Path) -> str:
+    command = ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rehearsal", "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=20)  # noqa: S603
+    return path.with_suffix(".pub").read_text().strip()

@@ -14,9 +14,11 @@ def test_hosts_are_registered_with_their_keys_and_the_nameless_instance_matched(
     fleet: Fleet, settings: LazySettings
 ) -> None:
     settings.READ_KEY_PATH = fleet.state.read_key
-    assert (
-        register.prepare(fleet).split()[1] == fleet.state.read_key.with_suffix(".pub").read_text().split()[1]
-    )
+    settings.WRITE_KEY_PATH = fleet.state.write_key
+    for public, private in zip(
+        register.prepare(fleet), (fleet.state.read_key, fleet.state.write_key), strict=True
+    ):
+        assert public.split()[1] == private.with_suffix(".pub").read_text().split()[1]
     register.register(fleet)
     assert {host.name: (host.ssh_address, host.host_key) for host in Host.objects.all()} == {
         name: (host.ssh_address, host.host_key) for name, host in fleet.hosts.items()
