@@ -12,7 +12,7 @@ def test_a_domain_changes_hands_without_leaving_the_page(visit: Visit) -> None:
     provider_make("msn")
     domain = recipient_domain_make("acme.example")
     page = visit.open(f"/domains/{domain.pk}/provider/")
-    page.get_by_label("Provider of acme.example").select_option("msn")
+    page.get_by_role("combobox", name="Provider of acme.example").select_option("msn")
     page.get_by_role("button", name="Save").press("Enter")
     page.get_by_role("link", name="Change the provider of acme.example").wait_for()
     assert "what is counted stays where it was" in page.get_by_role("status").inner_text()
@@ -20,7 +20,7 @@ def test_a_domain_changes_hands_without_leaving_the_page(visit: Visit) -> None:
     assert domain.provider.slug == "msn"
     # The focus is where it was, so the next key goes on from there.
     page.keyboard.press("Enter")
-    choice = page.get_by_label("Provider of acme.example")
+    choice = page.get_by_role("combobox", name="Provider of acme.example")
     choice.wait_for()
     assert choice.input_value() == "msn"
     page.get_by_role("link", name="Cancel").press("Enter")
