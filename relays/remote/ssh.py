@@ -107,7 +107,7 @@ def request_once(target: Target, payload: bytes, limits: Limits | None = None) -
     deadline = time.monotonic() + limits.wall_s
     transport = _log_in(target, limits, deadline)
     try:
-        with _ended_at(deadline, transport):
+        with _watch.over(transport, deadline):
             return _exchange(target, transport, payload, limits, deadline)
     except _StaleConnection as error:
         raise Unreachable(f"{_where(target)} closed the connection before it answered.") from error

@@ -44,3 +44,10 @@ def test_the_read_key_is_made_once_and_for_us_alone(tmp_path: Path, settings: Se
     assert made.pop().startswith("ssh-ed25519 AAAA")
     assert settings.READ_KEY_PATH.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in settings.READ_KEY_PATH.parent.iterdir()] == ["read_ed25519"]
+
+
+def test_the_write_key_is_another_key(tmp_path: Path, settings: Settings) -> None:
+    settings.READ_KEY_PATH = tmp_path / "keys" / "read_ed25519"
+    settings.WRITE_KEY_PATH = tmp_path / "keys" / "write_ed25519"
+    assert keys.write_public_key().split()[1] != keys.read_public_key().split()[1]
+    assert settings.WRITE_KEY_PATH.stat().st_mode & 0o777 == 0o600
