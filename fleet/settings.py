@@ -201,6 +201,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 30},
     },
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
+    "reclassify": {"task": "relays.tasks.reclassify", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "schedule")

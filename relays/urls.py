@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relays.views import domains, hosts, instances, origins, providers
+from relays.views import domains, hosts, instances, origins, providers, reasons
 
 app_name = "relays"
 urlpatterns = [
@@ -30,4 +30,10 @@ urlpatterns = [
     path("add-provider/", providers.provider_add, name="provider-add"),
     path("providers/<slug:slug>/", providers.provider_detail, name="provider"),
     path("providers/<slug:slug>/change/", providers.provider_change, name="provider-change"),
+    path("reasons/", reasons.reason_list, name="reason-list"),
+    path("reasons/<slug:slug>/", reasons.reason_detail, name="reason"),
+    path("reason-rules/", reasons.rule_list, name="reason-rules"),
+    path("add-reason-rule/", reasons.rule_add, name="reason-rule-add"),
+    path("reason-rules/<slug:slug>/change/", reasons.rule_change, name="reason-rule-change"),
+    path("reason-rules/<slug:slug>/remove/", reasons.rule_remove_page, name="reason-rule-remove"),
 ]

@@ -89,11 +89,15 @@ def _words(items: _Items) -> set[str]:
         found.append(_words_of(kind, value))
     found.append({run})
     usable = [words for words in found if words and all(map(_telling, words))]
-    return max(usable, key=lambda words: (len(min(words, key=len)), -len(words)), default=set())
+    return max(usable, key=lambda words: (min(map(_length, words)), -len(words)), default=set())
 
 
 def _telling(word: str) -> bool:
-    return len(word) >= _MIN_WORD or (bool(word) and not word.isascii())
+    return _length(word) >= _MIN_WORD or not word.isascii()
+
+
+def _length(word: str) -> int:
+    return len(word.strip())
 
 
 def _words_of(kind: Any, value: Any) -> set[str]:

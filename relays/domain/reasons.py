@@ -2,7 +2,7 @@
 
 A rule table, in order: the first rule that fits gives the reason. Rules are data (relays/data/reasons.json).
 Text comes first, because codes say little: one enhanced code, 5.7.1, stands for blocklists, content,
-authentication, relaying, policy and unknown users alike. Rules without a pattern come last and guess by code.
+authentication, relaying, policy and unknown users alike. Rules without a text guess by code, and come late.
 """
 
 import re
@@ -17,11 +17,21 @@ from relays.domain.expressions import MAX_WAYS, needed_words, ways
 # Longer replies are cut: what a reply means stands in its first sentences.
 MAX_REPLY = 2048
 OTHER = "other"
+# Whose fault it is, as pages say it.
+FAULTS = {
+    "address": "the recipient's address",
+    "ip": "our IP",
+    "sender-domain": "the sender's domain",
+    "content": "the message",
+    "list": "the list",
+    "remote": "their server",
+    "ours": "our side",
+}
 
 _SPACE = re.compile(r"\s+")
 # What Postfix puts around a remote server's words (smtp_trouble.c); a host's name must not decide.
 _SUSPENDED = re.compile(r"\A(?:delivery temporarily suspended: ?)+")
-_BEFORE = re.compile(r"\A(?:host [^ ]{1,300} (?:said|refused to talk to me|replied)|[^ ]{1,300} said): ")
+_BEFORE = re.compile(r"\bhost [^ ]{1,300} (?:said|refused to talk to me|replied): |\A[^ ]{1,300} said: ")
 _AFTER = re.compile(r" ?\(in reply to [a-z ]{1,60}\)\Z")
 _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]{1,200}@[^\s<>()\[\]\",;:'=]{1,255}>?")
 _IP = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
@@ -33,6 +43,7 @@ _FOOTNOTE = re.compile(
 )
 _CODE = re.compile(r"(?:\A|(?<=[\s:>(\"]))([245]\d\d)(?=[ -]|\Z)")
 _ENHANCED = re.compile(r"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)")
+_ESCAPE = re.compile(r"\\.")
 _CODE_SPEC = re.compile(r"\A[245](?:\d\d|\dx|xx)\Z")
 _ENHANCED_SPEC = re.compile(r"\A[245x]\.(?:\d{1,3}|x)\.(?:\d{1,3}|x)\Z")
 
@@ -43,9 +54,9 @@ class BadRule(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A class of replies. fault: address, ip, sender-domain, content, list, remote or ours.
+    """A class of replies. fault: one of FAULTS. action: slug of what to offer, one of the table's.
 
-    hard: retrying is no use for the address. action: the slug of what to offer (see the rule table).
+    hard: retrying is no use for the address.
     """
 
     slug: str
@@ -115,14 +126,18 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class RuleTable:
-    """Rules in order, and the reasons they give."""
+    """Rules in order, the reasons they give, and the actions (title by slug) that reasons offer."""
 
     version: str
+    actions: Mapping[str, str]
     reasons: Mapping[str, Reason]
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
+        for reason in self.reasons.values():
+            if reason.action not in self.actions or reason.fault not in FAULTS:
+                raise BadRule(f"reason {reason.slug}: no such action or fault.")
         for rule in self.rules:
             if rule.reason not in self.reasons:
                 raise BadRule(f"rule {rule.id}: there is no reason {rule.reason!r}.")
@@ -132,17 +147,25 @@ class RuleTable:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "RuleTable":
-        """Return the table of a parsed rule file: {"version", "reasons": {slug: {...}}, "rules": [{...}]}.
+        """Return the table of a parsed rule file: {"version", "actions": {slug: title},
+        "reasons": {slug: {...}}, "rules": [{...}]}.
 
         A rule's `any` lists its expressions, of which one must be found. Raises BadRule.
         """
         try:
             reasons = {slug: Reason(slug=slug, **fields) for slug, fields in body["reasons"].items()}
-            return cls(str(body["version"]), reasons, tuple(map(_rule_from_json, body["rules"])))
+            return cls(
+                str(body["version"]), body["actions"], reasons, tuple(map(_rule_from_json, body["rules"]))
+            )
         except BadRule:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadRule(f"This is no rule table: {error!r}.") from error
+
+    def advice(self, verdict: Verdict) -> str:
+        """Return what to do about a reply: the rule's own advice, else its reason's."""
+        rules = (rule.advice for rule in self.rules if rule.id == verdict.rule)
+        return next(rules, "") or self.reasons[verdict.reason].advice
 
     def with_own(self, own: Sequence[Rule], version: str) -> "RuleTable":
         """Return the table with an administrator's rules before its own."""
@@ -189,7 +212,8 @@ def _search(text: str) -> _Search:
                 "and no repetition inside a repetition."
             )
         # Replies are lower case when they come here, and a search that need not fold case is far faster.
-        pattern = re.compile(text, 0 if text == text.lower() else re.IGNORECASE)
+        letters = _ESCAPE.sub("", text)
+        pattern = re.compile(text, 0 if letters == letters.lower() else re.IGNORECASE)
         return _Search(tuple(needed_words(text)), pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise BadRule(f"This is no regular expression: {error}.") from error

@@ -6,9 +6,9 @@ Celery closes the database connections of its threads after each task.
 from celery import shared_task
 from django.utils import timezone
 
-from relays.services import collect, rollup
+from relays.services import collect, reasons, rollup
 
-__all__ = ["collect_host", "dispatch_due_polls", "prune", "roll_up"]
+__all__ = ["collect_host", "dispatch_due_polls", "prune", "reclassify", "roll_up"]
 
 
 @shared_task(name="relays.tasks.dispatch_due_polls", queue="collect")  # type: ignore[untyped-decorator]
@@ -33,3 +33,9 @@ def roll_up() -> None:
 def prune() -> None:
     """Delete what is older than its retention."""
     rollup.prune(now=timezone.now())
+
+
+@shared_task(name="relays.tasks.reclassify", queue="collect")  # type: ignore[untyped-decorator]
+def reclassify() -> None:
+    """Give replies that older rules judged the reasons that hold now."""
+    reasons.reclassify()

@@ -3,6 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from relays.models import ReasonRule
 from tests.browser.visits import Visit
 from tests.factories import (
     THROTTLE,
@@ -10,6 +11,8 @@ from tests.factories import (
     host_make,
     origins_make,
     recipient_domain_make,
+    replies_make,
+    reply_cluster_make,
     samples_make,
     snapshot_make,
 )
@@ -28,6 +31,10 @@ def paths() -> list[str]:
     samples_make(msn_a)
     origin = origins_make(instances)["list1.example.org"]
     host_make("changed", last_outcome="key_changed", offered_key=OTHER_KEY)
+    unknown = reply_cluster_make(f"550 <address> was frobnicated {LONG_DOMAIN}")
+    replies_make(msn_a, unknown, deferred=412)
+    replies_make(msn_a, reply_cluster_make(THROTTLE, reason="mailbox-full"), deferred=7)
+    ReasonRule.objects.create(slug="full", reason="mailbox-full", pattern="full", note="Ticket 4711.")
     return [
         "/",
         "/?abnormal=all",
@@ -50,6 +57,12 @@ def paths() -> list[str]:
         f"/origins/{origin.pk}/remove/",
         "/add-origin/",
         f"/domains/{recipient_domain_make('acme.example').pk}/provider/",
+        "/reasons/",
+        "/reasons/mailbox-full/",
+        "/reason-rules/",
+        "/reason-rules/full/change/",
+        "/reason-rules/full/remove/",
+        f"/add-reason-rule/?cluster={unknown.digest}",
         "/search/",
         "/search/?q=msn",
         "/password/",

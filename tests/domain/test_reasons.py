@@ -11,7 +11,9 @@ REASONS = {
 
 
 def table(*rules: dict[str, object]) -> RuleTable:
-    return RuleTable.from_json({"version": "1", "reasons": REASONS, "rules": list(rules)})
+    return RuleTable.from_json(
+        {"version": "1", "actions": {"none": "Nothing"}, "reasons": REASONS, "rules": list(rules)}
+    )
 
 
 def test_the_first_rule_that_fits_decides() -> None:
