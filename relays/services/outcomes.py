@@ -51,22 +51,22 @@ def _zeros(names: Collection[str]) -> _Table:
     return defaultdict(lambda: [0] * len(names))
 
 
-@dataclass(frozen=True, slots=True)
 class _Clock:
     """Times of a host by ours: moved by whole buckets, which is not at all where it is right to 150 s.
 
     Nothing is of the future, whatever a host says.
     """
 
-    at: datetime
-    moved_s: int
+    def __init__(self, at: datetime, skew_s: float) -> None:
+        self.at = at
+        self._moved_s = round(skew_s / BUCKET_S) * BUCKET_S
+        self._newest = int(at.timestamp()) // BUCKET_S * BUCKET_S
 
     def bucket(self, ts: int) -> int:
-        newest = int(self.at.timestamp()) // BUCKET_S * BUCKET_S
-        return max(0, min(ts - self.moved_s, newest))
+        return max(0, min(ts - self._moved_s, self._newest))
 
     def moment(self, stamp_s: float) -> datetime:
-        return min(self.at, datetime.fromtimestamp(max(0, stamp_s - self.moved_s), UTC))
+        return min(self.at, datetime.fromtimestamp(max(0, stamp_s - self._moved_s), UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def store_log(
     the host's clock is ahead. False: somebody else has stored from that cursor meanwhile, or the host is
     gone, and nothing was added.
     """
-    clock = _Clock(at, round(clock_skew_s / BUCKET_S) * BUCKET_S)
+    clock = _Clock(at, clock_skew_s)
     with transaction.atomic():
         if not _take_cursor(host, source, cursor_was, clock):
             return False
