@@ -43,6 +43,8 @@ _HOUR_COUNTS = (
     "throttled",
     "blocked",
 )
+# Conditions with which a log is read all the same (docs/relayctl.md).
+_NOTICES = ("ambiguous", "elsewhere", "lossy")
 _REFUSED = ("deferred", "suspended", "bounced")
 _Table = dict[tuple[Any, ...], list[int]]
 
@@ -293,8 +295,8 @@ def _seen_at(accepted: _Table) -> dict[str, tuple[datetime, datetime]]:
 
 
 def _note_unplaced(host: Host, source: SourceReading, unplaced: Mapping[str, int]) -> None:
-    """Name what was counted for nobody, where relayctl itself has nothing to say."""
-    if not unplaced or source.conditions:
+    """Name what was counted for nobody, unless relayctl itself has something graver to say."""
+    if not unplaced or any(condition.code not in _NOTICES for condition in source.conditions):
         return
     told = ", ".join(f"{number:,} for {name}" for name, number in sorted(unplaced.items()))
     LogSource.objects.filter(host_id=host.pk, source=source.source).update(

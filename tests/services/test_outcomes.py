@@ -462,6 +462,12 @@ def test_a_name_that_no_instance_has_is_told_and_the_rest_counts(host: Host) -> 
     assert totals(*EVERY_LEVEL) == [5] * len(EVERY_LEVEL)
 
 
+@pytest.mark.parametrize(("code", "told"), [("lossy", "unknown_instance"), ("lost", "lost")])
+def test_a_notice_does_not_hide_what_was_counted_for_nobody(host: Host, code: str, told: str) -> None:
+    store(host, reading(sent(3, instance="gone"), conditions=(Condition(code, "log", ""),)))
+    assert LogSource.objects.get(source=LOG).condition == told
+
+
 def test_a_host_that_is_gone_stores_nothing(host: Host) -> None:
     Host.objects.filter(pk=host.pk).delete()
     assert store(host, reading(sent(5))) is False
