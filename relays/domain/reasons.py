@@ -124,7 +124,8 @@ class Heard:
     enhanced: str
 
 
-@dataclass(frozen=True, slots=True)
+# eq=False: equal only to itself, and so the key of a cache.
+@dataclass(frozen=True, slots=True, eq=False)
 class RuleTable:
     """Rules in order, the reasons they give, and the actions (title by slug) that reasons offer."""
 
