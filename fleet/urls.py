@@ -5,12 +5,13 @@ from django.urls import URLPattern, URLResolver, include, path, reverse_lazy
 
 from fleet.views.accounts import LogIn
 from fleet.views.health import healthz, readyz
-from fleet.views.matrix import matrix
+from fleet.views.matrix import instances_table, matrix
 from fleet.views.relayctl import relayctl
 from fleet.views.search import search
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", matrix, name="matrix"),
+    path("tables/matrix/", instances_table, name="matrix-table"),
     path("search/", search, name="search"),
     path("relayctl.pyz", relayctl, name="relayctl"),
     path("login/", LogIn.as_view(), name="login"),

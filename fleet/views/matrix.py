@@ -1,21 +1,18 @@
 """The fleet matrix: the home page."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from django_htmx.middleware import HtmxDetails
 
 from relays.selectors import overview
 from relays.selectors.onboarding import onboarding
 from relays.selectors.states import HOST_RULES, INSTANCE_RULES, TONES, words
-
-
-class HtmxRequest(HttpRequest):
-    """A request that django-htmx has looked at."""
-
-    htmx: HtmxDetails
+from relays.selectors.tables import matrix_table
+from relays.views.exports import table_response
+from relays.views.polls import HtmxRequest, poll_url, still_true
 
 
 @never_cache
@@ -24,7 +21,7 @@ def matrix(request: HtmxRequest) -> HttpResponse:
     """Show the fleet; to a poll, only what changed, or 204 where nothing did."""
     now = timezone.now()
     tag = overview.version_tag(now)
-    if request.htmx and request.GET.get("tag") == tag:
+    if still_true(request, tag):
         return HttpResponse(status=204)
     fleet = overview.matrix(
         now,
@@ -35,16 +32,17 @@ def matrix(request: HtmxRequest) -> HttpResponse:
     context = {
         "fleet": fleet,
         "rules": _rules(),
-        "poll_url": _poll_url(request),
+        "poll_url": poll_url(request),
         "onboarding": None if fleet.hosts else onboarding(),
     }
     return render(request, "fleet/_matrix.html" if request.htmx else "fleet/matrix.html", context)
 
 
-def _poll_url(request: HttpRequest) -> str:
-    query = request.GET.copy()
-    query.pop("tag", None)
-    return f"{request.path}?{query.urlencode()}" if query else request.path
+@never_cache
+@require_safe
+def instances_table(request: HttpRequest) -> HttpResponseBase:
+    """Show all instances as one table, or send it: ?format= is csv or json."""
+    return table_response(request, matrix_table(), [("Matrix", reverse("matrix"))])
 
 
 def _rules() -> list[tuple[str, str, str]]:

@@ -30,10 +30,13 @@ class Clock:
     text: str
 
 
-def clock(at: datetime | None, now: datetime) -> Clock | None:
+def clock(at: datetime | None, now: datetime, *, seconds: bool = False) -> Clock | None:
     """Return a time of day, with its date where that is not today; None for one that never was."""
     if at is None:
         return None
     local, today = timezone.localtime(at), timezone.localtime(now)
-    text = f"{local:%H:%M}" if local.date() == today.date() else f"{local:%d %b %H:%M}"
+    form = "%H:%M:%S" if seconds else "%H:%M"
+    if local.date() != today.date():
+        form = f"%d %b {form}" if local.year == today.year else f"%d %b %Y {form}"
+    text = local.strftime(form)
     return Clock(at.isoformat(timespec="seconds"), text)

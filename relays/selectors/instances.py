@@ -8,10 +8,13 @@ from typing import Any
 from django.db.models import QuerySet
 
 from relays.domain.freshness import HostState
+from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, size, span, visible
 from relays.models import Instance, InstanceState, QueueSnapshot
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus, status_of
+from relays.selectors.logs import LogState, log_of
+from relays.selectors.outcomes import LATE
 from relays.selectors.readings import instance_urls
 from relays.selectors.states import INSTANCE_RULES, REMOVED, TONES, words
 
@@ -49,6 +52,19 @@ class InstanceRow:
     hold: str
     oldest: str
     moment: str
+    hour: "Hour"
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """An instance's outcomes of the last hour, up to the time its log is counted to."""
+
+    sent: str
+    deferred: str
+    deferral_share: str
+    bounced: str
+    bounce_share: str
+    moment: str
 
 
 def instance_rows(instances: QuerySet[Instance], now: datetime) -> list[InstanceRow]:
@@ -75,6 +91,37 @@ def _instance_row(instance: Instance, url: str, now: datetime) -> InstanceRow:
         hold=count(counts.hold),
         oldest="" if counts.oldest_s is None else span(counts.oldest_s),
         moment=moment(counts.sampled_at, now, stale=not status_of(instance.host, now).fresh),
+        hour=_hour(counts, now),
+    )
+
+
+def _hour(counts: InstanceState, now: datetime) -> Hour:
+    outcome = last_hour(counts)
+    if outcome is None:
+        return Hour("?", "?", "", "?", "", "")
+    return Hour(
+        sent=count(outcome.sent),
+        deferred=count(outcome.deferred),
+        deferral_share=percent(outcome.deferral_share or None),
+        bounced=count(outcome.returned),
+        bounce_share=percent(outcome.bounce_share or None),
+        moment=moment(
+            counts.outcomes_at, now, stale=counts.outcomes_at is None or now - counts.outcomes_at > LATE
+        ),
+    )
+
+
+def last_hour(counts: InstanceState) -> Outcome | None:
+    """Return an instance's outcomes of the last hour; None where its log was never read."""
+    if counts.hour_sent is None:
+        return None
+    return Outcome(
+        sent=counts.hour_sent,
+        deferred=counts.hour_deferred or 0,
+        suspended=counts.hour_suspended or 0,
+        bounced=counts.hour_bounced or 0,
+        expired=counts.hour_expired or 0,
+        handed_over=counts.hour_handed_over or 0,
     )
 
 
@@ -91,7 +138,7 @@ def _chip(instance: Instance, counts: InstanceState, host: HostStatus) -> tuple[
         return REMOVED, TONES[REMOVED]
     if host.fresh:
         return counts.state, TONES.get(counts.state, "idle")
-    return f"was {counts.state}", "idle"
+    return f"stale, was {counts.state}", "idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +165,7 @@ class InstancePage:
     ages: "AgeTable | None"
     configuration: list[tuple[str, str]]
     addresses: list[str]
+    log: LogState | None
 
 
 def instance_page(instance: Instance, now: datetime) -> InstancePage:
@@ -148,6 +196,7 @@ def instance_page(instance: Instance, now: datetime) -> InstancePage:
         ages=age_table(body),
         configuration=_configuration(instance.inventory),
         addresses=[address.ip for address in instance.addresses.all()],
+        log=log_of(instance, now),
     )
 
 
@@ -193,7 +242,7 @@ class AgeTable:
         return list(zip(self.domains, self.totals, self.counts, strict=True))
 
 
-def age_table(body: dict[str, Any], limit: int = 20) -> AgeTable | None:
+def age_table(body: dict[str, Any], limit: int | None = 20) -> AgeTable | None:
     """Return the queue by domain and age; None where it is not known or nothing is queued."""
     table = body.get("domains")
     if not table or not table["rows"]:

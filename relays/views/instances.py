@@ -1,43 +1,59 @@
 """Pages over one instance."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
-from plotly.io import to_json
 
 from relays.charts.ages import ages_figure
 from relays.charts.counts import Count, counts_figure
 from relays.domain.words import visible
 from relays.forms.instances import MatchForm
 from relays.models import Instance
-from relays.selectors.history import DEFAULT_RANGE, RANGES, counts_over_time
+from relays.selectors.history import counts_over_time
 from relays.selectors.instances import AGES, age_table, instance_page, newest_snapshot
+from relays.selectors.outcome_page import outcome_page
+from relays.selectors.outcomes import version_tag
+from relays.selectors.ranges import range_named
+from relays.selectors.tables import INSTANCE_TABLES
 from relays.services.instances import instance_match as match
 from relays.services.instances import instance_match_by_name as match_by_name
+from relays.views.exports import table_response
+from relays.views.figures import figure_response, outcomes_chart
+from relays.views.polls import HtmxRequest, poll_url, still_true
 
 
 def _instance(pk: int) -> Instance:
     return get_object_or_404(Instance.objects.select_related("host", "provider", "state"), pk=pk)
 
 
+@never_cache
 @require_safe
-def instance_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one instance: its queue, the replies to it, how it is set up."""
+def instance_detail(request: HtmxRequest, pk: int) -> HttpResponse:
+    """Show one instance: its queue, what became of its mail, how it is set up; ?range= is a key of RANGES."""
     instance = _instance(pk)
+    now = timezone.now()
+    chosen = range_named(request.GET.get("range"))
+    tag = version_tag(instance, chosen, now)
+    if still_true(request, tag):
+        return HttpResponse(status=204)
     by_hand = instance.provider if instance.provider_by_hand else None
     context = {
-        "page": instance_page(instance, timezone.now()),
+        "tag": tag,
+        "poll_url": poll_url(request),
+        "page": instance_page(instance, now),
         "ages": AGES,
-        "ranges": [(key, chosen.label) for key, chosen in RANGES.items()],
+        "outcomes": outcome_page(instance, chosen, now),
+        "chart_url": reverse("relays:instance-chart", args=[pk]),
+        "tables_url": f"{reverse('relays:instance', args=[pk])}tables/",
         "form": MatchForm(initial={"provider": by_hand.slug if by_hand else ""}),
     }
-    return render(request, "relays/instance_detail.html", context)
+    template = "relays/_instance.html" if request.htmx else "relays/instance_detail.html"
+    return render(request, template, context)
 
 
 @require_POST
@@ -62,9 +78,9 @@ def instance_match(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def counts_chart(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the queues over time as a plotly figure; ?range= is a key of RANGES."""
-    chosen = RANGES.get(request.GET.get("range", DEFAULT_RANGE), RANGES[DEFAULT_RANGE])
+    chosen = range_named(request.GET.get("range"))
     rows = counts_over_time(_instance(pk), chosen, timezone.now())
-    return _figure(counts_figure([Count._make(row) for row in rows], chosen.span_s))
+    return figure_response(counts_figure([Count._make(row) for row in rows], chosen.sample_span_s))
 
 
 @never_cache
@@ -74,10 +90,27 @@ def ages_chart(request: HttpRequest, pk: int) -> HttpResponse:
     _, body = newest_snapshot(_instance(pk))
     table = age_table(body)
     if table is None:
-        return _figure(ages_figure([], list(AGES), []))
-    return _figure(ages_figure(table.domains, list(AGES), table.counts))
+        return figure_response(ages_figure([], list(AGES), []))
+    return figure_response(ages_figure(table.domains, list(AGES), table.counts))
 
 
-def _figure(figure: dict[str, Any]) -> HttpResponse:
-    # validate=False: the figure is a dict by now, and plotly's model would cost every page 40 MB.
-    return HttpResponse(to_json(figure, validate=False, engine="orjson"), content_type="application/json")
+@require_safe
+def instance_chart(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send an instance's outcomes over time as a plotly figure; ?range= is a key of RANGES."""
+    return outcomes_chart(request, _instance(pk))
+
+
+@never_cache
+@require_safe
+def instance_table(request: HttpRequest, pk: int, table: str) -> HttpResponseBase:
+    """Show one table of an instance, or send it: ?format= is csv or json."""
+    instance = _instance(pk)
+    make = INSTANCE_TABLES.get(table)
+    if make is None:
+        raise Http404
+    chosen = range_named(request.GET.get("range"))
+    crumbs = [
+        (instance.host.name, reverse("relays:host", args=[instance.host.name])),
+        (visible(instance.name), f"{reverse('relays:instance', args=[pk])}?range={chosen.key}"),
+    ]
+    return table_response(request, make(instance, chosen, timezone.now()), crumbs)

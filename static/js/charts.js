@@ -14,11 +14,14 @@
     var themed = Object.assign({}, layout, {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
+      // A zoom stays when newer figures come.
+      uirevision: "stays",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
       hoverlabel: { bgcolor: colour("--hover"), bordercolor: line, font: { color: text } },
     });
-    ["xaxis", "yaxis"].forEach(function (axis) {
-      themed[axis] = Object.assign({}, layout[axis], { gridcolor: line, zerolinecolor: line, linecolor: line });
+    Object.keys(layout).forEach(function (key) {
+      if (!/^[xy]axis/.test(key)) return;
+      themed[key] = Object.assign({}, layout[key], { gridcolor: line, zerolinecolor: line, linecolor: line });
     });
     return themed;
   }
@@ -46,15 +49,16 @@
   }
 
   function load(element) {
-    var address = element.dataset.chart;
-    if (element.dataset.chosen) address += "?range=" + encodeURIComponent(element.dataset.chosen);
-    fetch(address, { headers: { Accept: "application/json" }, redirect: "error" })
+    fetch(element.dataset.chart, { headers: { Accept: "application/json" }, redirect: "error" })
       .then(function (response) {
         if (!response.ok) throw new Error("status " + response.status);
-        return response.json();
+        return response.text();
       })
-      .then(function (figure) {
-        element.fleetFigure = figure;
+      .then(function (text) {
+        // Drawn anew only when it changed: whoever is reading it is not disturbed.
+        if (element.fleetText === text) return;
+        element.fleetText = text;
+        element.fleetFigure = JSON.parse(text);
         draw(element);
       })
       .catch(function (error) {
@@ -66,16 +70,6 @@
     return document.querySelectorAll("[data-chart]");
   }
 
-  document.querySelectorAll("[data-range]").forEach(function (button) {
-    button.addEventListener("click", function () {
-      document.querySelectorAll("[data-range]").forEach(function (other) {
-        other.setAttribute("aria-pressed", String(other === button));
-      });
-      var chart = document.getElementById("counts-chart");
-      chart.dataset.chosen = button.dataset.range;
-      load(chart);
-    });
-  });
   document.addEventListener("fleet:theme", function () {
     charts().forEach(draw);
   });

@@ -40,7 +40,9 @@
   }
 
   document.addEventListener("htmx:beforeRequest", function (event) {
-    if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
+    if (!event.target.hasAttribute("data-poll")) return;
+    // What somebody is about to change in a row is not taken from under their hands.
+    if (document.hidden || event.target.querySelector("form.in-place")) event.preventDefault();
   });
   document.addEventListener("visibilitychange", function () {
     if (document.hidden) return;
@@ -66,8 +68,11 @@
 
   document.addEventListener("htmx:afterRequest", answered);
 
-  // A morph may not close what the operator opened.
+  // A morph may not close what the operator opened, nor wipe out a chart: charts.js keeps those.
   if (window.Idiomorph) {
+    window.Idiomorph.defaults.callbacks.beforeNodeMorphed = function (old) {
+      return !(old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-chart"));
+    };
     window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = function (name, element) {
       return !(name === "open" && element.localName === "details");
     };

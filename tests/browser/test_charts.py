@@ -49,12 +49,13 @@ def test_a_range_is_chosen_and_a_theme_followed(visit: Visit) -> None:
     open_instance(visit)
     chart = visit.page.locator("#counts-chart")
     expect(chart.locator("svg .lines path.js-line").first).to_be_attached()
-    with visit.page.expect_response(lambda answer: "range=7d" in answer.url):
-        visit.page.get_by_role("button", name="7 days").click()
-    expect(visit.page.get_by_role("button", name="7 days")).to_have_attribute("aria-pressed", "true")
-    visit.page.get_by_role("button", name="1 year").click()
+    ranges = visit.page.locator("#over-time .ranges")
+    with visit.page.expect_response(lambda answer: "counts.json?range=7d" in answer.url):
+        ranges.get_by_role("link", name="7 days").click()
+    expect(ranges.get_by_role("link", name="7 days")).to_have_attribute("aria-current", "true")
+    ranges.get_by_role("link", name="1 year").click()
     expect(chart.get_by_text("Nothing was recorded in this range.")).to_be_visible()
-    visit.page.get_by_role("button", name="1 day").click()
+    ranges.get_by_role("link", name="24 hours").click()
     label = chart.locator(".ytick text").first
     light = label.evaluate("node => getComputedStyle(node).fill")
     visit.page.emulate_media(color_scheme="dark")

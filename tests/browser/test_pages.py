@@ -3,13 +3,14 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from relays.models import ReasonRule
+from relays.models import Provider, ReasonRule
 from tests.browser.visits import Visit
 from tests.factories import (
     THROTTLE,
     fleet_make,
     host_make,
     origins_make,
+    outcomes_make,
     recipient_domain_make,
     replies_make,
     reply_cluster_make,
@@ -29,6 +30,12 @@ def paths() -> list[str]:
     msn_a = instances["msn-a"]
     snapshot_make(msn_a, [("hotmail.com", COUNTS), (LONG_DOMAIN, COUNTS)], [(THROTTLE, 398)])
     samples_make(msn_a)
+    for instance in (msn_a, instances["therest-a"]):
+        outcomes_make(instance, domain=LONG_DOMAIN, sent=90, deferred=60, suspended=9, bounced=4, expired=1)
+        replies_make(
+            instance, reply_cluster_make(f"{THROTTLE} {'x' * 300}", reason="rate-limited"), deferred=60
+        )
+    Provider.objects.filter(slug="therest").update(catch_all=True)
     origin = origins_make(instances)["list1.example.org"]
     host_make("changed", last_outcome="key_changed", offered_key=OTHER_KEY)
     unknown = reply_cluster_make(f"550 <address> was frobnicated {LONG_DOMAIN}")
@@ -49,6 +56,10 @@ def paths() -> list[str]:
         f"/instances/{instances['default'].pk}/",
         "/providers/",
         "/providers/msn/",
+        "/providers/msn/?range=90d",
+        "/providers/therest/",
+        "/providers/msn/tables/replies/",
+        "/tables/matrix/",
         "/providers/msn/change/",
         "/add-provider/",
         "/origins/",

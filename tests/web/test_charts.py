@@ -8,12 +8,22 @@ from plotly.offline import get_plotlyjs_version
 
 from relays.charts.ages import ages_figure
 from relays.charts.counts import Count, counts_figure
+from relays.charts.outcomes import MOST_BARS, outcomes_figure
+from relays.domain.shares import Outcome
 from relays.selectors.instances import AGES
+from relays.selectors.outcomes import NOTHING, Span
 
 COUNTS = [Count(0, 0, 1, 5, 0), Count(300, 0, 1, 6, 0), Count(1200, 0, 2, 9, 1)]
 
 
+def spans(number: int) -> list[Span]:
+    outcome = Outcome(sent=90, deferred=9, suspended=4, bounced=1)
+    return [Span(3600 * i, outcome, (1,) * len(NOTHING)) for i in range(number)]
+
+
 def test_plotly_accepts_the_figures() -> None:
+    for number in (0, 1, MOST_BARS + 1):
+        go.Figure(outcomes_figure(spans(number), 3600, 0, 3600 * number))
     go.Figure(counts_figure(COUNTS, 300))
     go.Figure(counts_figure([], 300))
     go.Figure(ages_figure(["hotmail.com", "a" * 90 + ".example"], list(AGES), [[0, 1] * 5, [2] * 10]))
@@ -24,6 +34,33 @@ def test_a_missing_span_is_a_gap_not_a_line() -> None:
     (deferred, *_) = counts_figure(COUNTS, 300)["data"]
     assert deferred["x"] == [0, 300_000, 600_000, 1_200_000]
     assert deferred["y"] == [5, 6, None, 9]
+
+
+def test_few_spans_are_bars_that_begin_where_the_span_does_and_many_are_areas() -> None:
+    few = outcomes_figure(spans(3), 3600, 0, 10_800)["data"][0]
+    assert (few["type"], few["offset"], few["x"]) == ("bar", 0, [0, 3_600_000, 7_200_000])
+    many = outcomes_figure(spans(MOST_BARS + 1), 3600, 0, 10_800)["data"][0]
+    assert (many["type"], many["stackgroup"]) == ("scatter", "outcomes")
+
+
+def test_what_never_happened_has_no_trace_but_the_usual_outcomes_always_have() -> None:
+    names = [
+        trace["name"] for trace in outcomes_figure([Span(0, Outcome(sent=1), NOTHING)], 300, 0, 1)["data"]
+    ]
+    assert names == [
+        "sent",
+        "deferred",
+        "bounced",
+        "deferral share",
+        "bounce share",
+        "delay p50",
+        "delay p95",
+    ]
+
+
+def test_deferred_and_suspended_are_apart_and_add_up() -> None:
+    traces = {trace["name"]: trace["y"] for trace in outcomes_figure(spans(1), 300, 0, 1)["data"]}
+    assert (traces["deferred"], traces["suspended"]) == ([5], [4])
 
 
 def test_a_domain_that_holds_markup_is_text() -> None:
