@@ -165,6 +165,14 @@ def make_fleet(instances: int) -> None:
             state_since=now,
             top_reply="host mx.example[192.0.2.1] said: 421 4.7.0 Try again later (in reply to RCPT TO)",
             top_reply_count=i,
+            outcomes_at=now,
+            hour_sent=i * 13 % 3000,
+            hour_deferred=i * 3 % 200,
+            hour_suspended=0,
+            hour_bounced=i % 20,
+            hour_expired=0,
+            hour_handed_over=0,
+            hour_accepted=i * 13 % 3000,
         )
         for i, row in enumerate(rows)
     )

@@ -5,18 +5,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
+from django.db.models import Exists
 from django.urls import reverse
 
 from relays.domain.freshness import HostState
 from relays.domain.health import State
+from relays.domain.reasons import RuleTable
 from relays.domain.words import plural, span, visible
-from relays.models import InstanceState
+from relays.models import InstanceState, ReasonRule
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import markup
 from relays.selectors.readings import Reading, instance_urls, time_of
 from relays.selectors.states import RANK, REMOVED, TONES, words
+from relays.services.reasons import rule_table, shipped_table
 
 # Postfix, smtp_chat.c and smtp_connect.c: "host NAME[IP] said: WORDS (in reply to COMMAND command)".
 _INTRODUCED = re.compile(
@@ -26,11 +31,12 @@ _INTRODUCED = re.compile(
 _LINE = (
     '<li class="tone-{tone}" id="abnormal-{id}">'
     '<span class="who"><a href="{url}" data-row>{subject}</a> <span class="asof">{where}</span></span>'
-    '<span class="state">{state}</span><span class="what">{since}{figures}{quote}</span>{age}'
+    '<span class="state">{state}</span><span class="what">{since}{figures}{reason}{quote}</span>{age}'
     '<a class="btn btn-sm" href="{action_url}">{action}'
     '<span class="visually-hidden"> of {subject}</span></a></li>'
 )
 _SINCE = 'since <time datetime="{iso}">{text}</time>: '
+_REASON = ": <b>{title}</b>"
 _QUOTE = ' <q class="quote" title="{words}">{words}</q>'
 _NEVER = markup('<span class="asof">never</span>')
 
@@ -47,6 +53,8 @@ class Abnormal:
     tone: str
     since: Clock | None
     figures: str
+    # What the commonest reply means, and its words.
+    reason: str
     quote: str
     moment: str
     action: str
@@ -66,6 +74,7 @@ class Abnormal:
             state=self.state,
             since=markup(_SINCE, iso=since.iso, text=since.text) if since else "",
             figures=self.figures,
+            reason=markup(_REASON, title=self.reason) if self.reason and self.quote else "",
             quote=markup(_QUOTE, words=self.quote) if self.quote else "",
             age=self.moment or _NEVER,
             action=self.action,
@@ -101,21 +110,43 @@ def abnormal_lines(
     by_host: dict[int, list[Reading]] = defaultdict(list)
     for reading in everything:
         by_host[reading.host_id].append(reading)
-    url = instance_urls()
+    reasons = _reasons(details)
     lines = [
         _host_line(thing, by_host[thing.id], now)
         if isinstance(thing, HostStatus)
-        else _instance_line(thing, hosts[thing.host_id], details.get(thing.id), url.format(thing.id), now)
+        else _instance_line(
+            thing, hosts[thing.host_id], details.get(thing.id), reasons.get(thing.id, ""), now
+        )
         for thing in shown
     ]
     return lines, len(ranked) - len(shown)
 
 
-def _details(instance_ids: list[int]) -> dict[int, InstanceState]:
-    rows = InstanceState.objects.filter(pk__in=instance_ids).only(
-        "state_since", "condition", "condition_detail", "top_reply", "top_reply_count"
+class _Detail(NamedTuple):
+    """What only an instance that has a line needs."""
+
+    state_since: datetime | None
+    condition: str
+    condition_detail: str
+    top_reply: str
+    top_reply_count: int
+    provider: str | None
+    # Whether there are rules of the administrator's own to read: mostly there are none.
+    own_rules: bool
+
+
+def _details(instance_ids: list[int]) -> dict[int, _Detail]:
+    rows = InstanceState.objects.filter(pk__in=instance_ids).values_list(
+        "pk",
+        "state_since",
+        "condition",
+        "condition_detail",
+        "top_reply",
+        "top_reply_count",
+        "instance__provider__slug",
+        Exists(ReasonRule.objects.filter(enabled=True)),
     )
-    return {row.pk: row for row in rows}
+    return {pk: _Detail._make(rest) for pk, *rest in rows}
 
 
 def _host_line(host: HostStatus, instances: list[Reading], now: datetime) -> Abnormal:
@@ -130,6 +161,7 @@ def _host_line(host: HostStatus, instances: list[Reading], now: datetime) -> Abn
         tone=TONES[host.state],
         since=clock(host.last_success_at if host.state == HostState.LATE else host.since, now),
         figures=_last_seen(instances),
+        reason="",
         quote=visible(host.error),
         moment=moment(host.last_success_at, now, stale=True),
         action="Compare keys" if compare else "Doctor",
@@ -145,18 +177,20 @@ def _last_seen(instances: list[Reading]) -> str:
 
 
 def _instance_line(
-    reading: Reading, host: HostStatus, detail: InstanceState | None, url: str, now: datetime
+    reading: Reading, host: HostStatus, detail: _Detail | None, reason: str, now: datetime
 ) -> Abnormal:
     current = host.fresh or reading.state == REMOVED
+    url = instance_urls().format(reading.id)
     return Abnormal(
         id=f"instance-{reading.id}",
         subject=visible(reading.name),
         where=host.name,
         url=url,
-        state=reading.state if current else f"was {reading.state}",
+        state=reading.state if current else f"stale, was {reading.state}",
         tone=TONES[reading.state] if current else "idle",
         since=clock(time_of(reading.removed) or (detail.state_since if detail else None), now),
         figures=_figures(reading),
+        reason=reason,
         quote=_quote(reading.state, detail) if detail else "",
         moment=moment(time_of(reading.sampled), now, stale=not host.fresh),
         action="Instance" if reading.state == REMOVED else "Queue",
@@ -172,7 +206,24 @@ def _figures(reading: Reading) -> str:
     return f"{reading.deferred:,} deferred{oldest}{seen}"
 
 
-def _quote(state: str, detail: InstanceState) -> str:
+def _reasons(details: dict[int, _Detail]) -> dict[int, str]:
+    """Return what the commonest reply to each instance means, in words."""
+    own_rules = any(detail.own_rules for detail in details.values())
+    table = rule_table() if own_rules else shipped_table()
+    return {
+        pk: _reason(table, detail.top_reply, detail.provider or "")
+        for pk, detail in details.items()
+        if detail.top_reply
+    }
+
+
+# Thirty texts take longer than the rest of the page, and are the same at the next poll.
+@lru_cache(maxsize=1024)
+def _reason(table: RuleTable, reply: str, provider: str) -> str:
+    return table.reasons[table.classify(reply, provider=provider).reason].title
+
+
+def _quote(state: str, detail: _Detail) -> str:
     """Return the words that explain a state: the commonest reply, or why the queue could not be read."""
     if state in (State.STOPPED, State.UNKNOWN):
         return visible(detail.condition_detail) or words(detail.condition)

@@ -6,10 +6,12 @@ takes ten times as long for each (docs/decisions/0050-matrix.md).
 
 from datetime import datetime
 
+from relays.domain.shares import percent
 from relays.domain.words import count, span, visible
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import Markup, markup
+from relays.selectors.outcomes import LATE
 from relays.selectors.readings import Reading, time_of
 from relays.selectors.states import TONES, words
 
@@ -17,9 +19,17 @@ _CELL = (
     '<li class="{tone}" id="cell-{key}"><a class="cell" href="{url}" data-row>'
     '<span class="top-line"><span class="inst">{name}</span><span class="state">{state}</span></span>'
     '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
+    "{hour}"
     '<span class="sub"><span>{others}</span>{age}</span>'
     '<span class="sub"><span>{place}</span></span>{trouble}</a></li>'
 )
+# The separators are for the eye, the words for who hears them; the legend is the table's head.
+_HOUR = (
+    '<span class="sub hour"><span>{sent}<i> sent</i> \N{MIDDLE DOT} {deferred}<i> deferred</i> '
+    "\N{MIDDLE DOT} {bounced}<i> bounced in the last hour</i></span>{share}</span>"
+)
+_SHARE = "<span>{share} deferred</span>"
+_NOT_COUNTED = markup('<span class="sub hour"><span class="none">log not read yet</span></span>')
 _TROUBLE = '<span class="sub trouble">{host} {state}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
@@ -35,15 +45,33 @@ def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: date
         key=reading.id,
         url=url.format(reading.id),
         name=visible(reading.name),
-        state=reading.state if host.fresh else f"was {reading.state}",
+        state=reading.state if host.fresh else f"stale, was {reading.state}",
         deferred=count(reading.deferred),
         deferred_words="deferred"
         if reading.oldest_s is None
         else f"deferred, oldest {span(reading.oldest_s)}",
+        hour=_hour(reading, now),
         others=_others(reading),
         age=moment(time_of(reading.sampled), now, stale=not host.fresh) or _NO_FIGURES,
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
+    )
+
+
+def _hour(reading: Reading, now: datetime) -> Markup:
+    """Return the last hour's outcomes; beside them the share deferred, or how old they are."""
+    outcome = reading.hour
+    if outcome is None:
+        return _NOT_COUNTED
+    share = percent(outcome.deferral_share or None)
+    counted = time_of(reading.counted)
+    late = counted is None or now - counted > LATE
+    return markup(
+        _HOUR,
+        sent=count(outcome.sent),
+        deferred=count(outcome.deferred),
+        bounced=count(outcome.returned),
+        share=moment(counted, now, stale=True) if late else markup(_SHARE, share=share) if share else "",
     )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.urls import reverse
 
+from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, plural, span
 from relays.models import Provider, ProviderHour
 from relays.selectors.abnormal import Abnormal, abnormal_lines
@@ -65,7 +66,7 @@ SELECT * FROM
      FROM relays_host) AS host,
     (SELECT count(*) AS known, count(provider_id) AS matched, max(removed_at) AS removal
      FROM relays_instance) AS instance,
-    (SELECT max(asked_at) AS answer FROM relays_instancestate) AS state"""
+    (SELECT max(asked_at) AS answer, max(outcomes_at) AS counted FROM relays_instancestate) AS state"""
 
 
 def version_tag(now: datetime) -> str:
@@ -181,6 +182,7 @@ def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
     slug = provider.slug
     known = [reading for reading in group if reading.deferred is not None]
     unknown = len(group) - len(known)
+    hour = _hour(group)
     oldest_read = min((reading.sampled for reading in group if reading.sampled), default=None)
     return Row(
         slug=slug,
@@ -189,6 +191,8 @@ def _row(  # noqa: PLR0913, PLR0917 (the parts of one row)
         deferred=count(sum(reading.deferred or 0 for reading in known)) if known else "?",
         active=count(sum(reading.active or 0 for reading in known)) if known else "?",
         oldest=_oldest(group),
+        hour_sent="" if hour is None else count(hour.sent),
+        hour_share="" if hour is None else percent(hour.deferral_share or None),
         unknown=f"and {plural(unknown, 'instance')} unknown" if known and unknown else "",
         moment=moment(
             time_of(oldest_read),
@@ -222,6 +226,19 @@ def _folded(hidden: Collection[Reading], asked: _Asked, slug: str) -> Folded | N
         deferred=count(sum(reading.deferred or 0 for reading in hidden)),
         oldest=_oldest(hidden),
         url=_open_url({*asked.opened, slug}, slug),
+    )
+
+
+def _hour(group: Iterable[Reading]) -> Outcome | None:
+    """Return the last hour's outcomes of all instances whose log is read; None where none is."""
+    counted = [reading for reading in group if reading.hour_sent is not None]
+    if not counted:
+        return None
+    return Outcome(
+        sent=sum(reading.hour_sent or 0 for reading in counted),
+        deferred=sum(reading.hour_deferred or 0 for reading in counted),
+        bounced=sum(reading.hour_bounced or 0 for reading in counted),
+        expired=sum(reading.hour_expired or 0 for reading in counted),
     )
 
 

@@ -10,6 +10,7 @@ from django.db.models.functions import Cast, Coalesce
 from django.urls import reverse
 
 from relays.domain.health import State
+from relays.domain.shares import Outcome
 from relays.models import Address, Instance
 from relays.selectors.states import REMOVED
 
@@ -37,6 +38,24 @@ class Reading(NamedTuple):
     hold: int | None
     corrupt: int | None
     oldest_s: int | None
+    # Up to when its log is counted, and the last hour's outcomes up to then.
+    counted: str | None
+    hour_sent: int | None
+    hour_deferred: int | None
+    hour_bounced: int | None
+    hour_expired: int | None
+
+    @property
+    def hour(self) -> Outcome | None:
+        """The last hour's outcomes; None where its log was never read."""
+        if self.hour_sent is None:
+            return None
+        return Outcome(
+            sent=self.hour_sent,
+            deferred=self.hour_deferred or 0,
+            bounced=self.hour_bounced or 0,
+            expired=self.hour_expired or 0,
+        )
 
 
 _STATE = Case(
@@ -66,6 +85,11 @@ def readings(now: datetime) -> list[Reading]:
             "state__hold",
             "state__corrupt",
             "state__oldest_s",
+            Cast("state__outcomes_at", TextField()),
+            "state__hour_sent",
+            "state__hour_deferred",
+            "state__hour_bounced",
+            "state__hour_expired",
         )
     ]
 

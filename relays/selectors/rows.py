@@ -10,12 +10,14 @@ TREND_HOURS = 24
 _ROW = (
     '<tr id="row-{slug}"><th class="provider" scope="row"><span class="name">{name}</span>'
     '<span class="line"><span><b>{deferred}</b> deferred</span><span><b>{active}</b> active</span>{oldest}'
-    "</span>{unknown}{trend}{age}</th>"
+    "</span>{hour}{unknown}{trend}{age}</th>"
     '<td><ul class="cells">{cells}{last}</ul>{hint}</td></tr>'
 )
 _NAME = '<a href="{url}">{slug}</a> <span class="asof">{name}</span>'
 _NO_NAME = '<span class="tone-warn">{name}</span>'
 _OLDEST = "<span>oldest <b>{oldest}</b></span>"
+_HOUR = '<span class="line"><span><b>{sent}</b> sent/h</span>{share}</span>'
+_SHARE = "<span><b>{share}</b> deferred</span>"
 _UNKNOWN = '<span class="line tone-warn">{unknown}</span>'
 _TREND = (
     '<svg class="spark" viewBox="0 0 240 28" preserveAspectRatio="none" role="img" aria-label="{label}">'
@@ -60,6 +62,9 @@ class Row:
     deferred: str
     active: str
     oldest: str
+    # Sent in the last hour, and the share that was deferred: "" where not known, or of too few.
+    hour_sent: str
+    hour_share: str
     unknown: str
     moment: str
     trend: Trend | None
@@ -79,6 +84,7 @@ class Row:
             deferred=self.deferred,
             active=self.active,
             oldest=markup(_OLDEST, oldest=self.oldest) if self.oldest else "",
+            hour=self._hour(),
             unknown=markup(_UNKNOWN, unknown=self.unknown) if self.unknown else "",
             trend=markup(_TREND, label=self.trend.label, path=self.trend.path) if self.trend else "",
             age=self.moment,
@@ -86,6 +92,12 @@ class Row:
             last=self._last(),
             hint="" if self.url else _HINT,
         )
+
+    def _hour(self) -> str:
+        if not self.hour_sent:
+            return ""
+        share = markup(_SHARE, share=self.hour_share) if self.hour_share else ""
+        return markup(_HOUR, sent=self.hour_sent, share=share)
 
     def _last(self) -> str:
         """Return what stands for the instances without a cell, or folds them again."""

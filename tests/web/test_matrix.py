@@ -9,12 +9,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relays.models import Host, InstanceState
+from relays.models import Host, InstanceState, ReasonRule
 from relays.selectors import overview
-from relays.selectors.overview import CELLS_SHOWN, matrix
+from relays.selectors.overview import CELLS_SHOWN, matrix, version_tag
 from relays.selectors.readings import readings, time_of
 from relays.selectors.rows import trend_of
-from tests.factories import fleet_make, host_make, instance_make, provider_make, trend_make
+from tests.factories import (
+    THROTTLE,
+    fleet_make,
+    host_make,
+    instance_make,
+    outcomes_make,
+    provider_make,
+    trend_make,
+)
 
 HTMX = {"HX-Request": "true"}
 pytestmark = pytest.mark.django_db
@@ -164,9 +172,9 @@ def test_an_instance_of_a_host_that_does_not_answer_shows_what_was(viewer: Clien
     fleet = matrix(timezone.now())
     (cell,) = fleet.rows[0].cells
     assert 'class="tone-idle last-known"' in cell
-    assert ">was throttled<" in cell
+    assert ">stale, was throttled<" in cell
     assert ">rustin unreachable<" in cell
-    assert [line.state for line in fleet.abnormal] == ["unreachable", "was throttled"]
+    assert [line.state for line in fleet.abnormal] == ["unreachable", "stale, was throttled"]
 
 
 def test_a_count_that_is_not_known_is_a_question_mark_never_zero() -> None:
@@ -279,3 +287,55 @@ def test_times_are_in_order_as_the_databases_own_text() -> None:
     read = [reading.sampled for reading in readings(whole)]
     assert read == sorted(read, key=str)
     assert [time_of(text) for text in read] == times
+
+
+def test_a_cell_tells_the_last_hour_and_a_row_the_sum(viewer: Client) -> None:
+    host = host_make()
+    outcomes_make(instance_make(host, "msn-a", 3, 60), sent=620, deferred=12, bounced=5, expired=2)
+    outcomes_make(instance_make(host, "msn-b", 3, 60), sent=1520, deferred=128)
+    (row,) = matrix(timezone.now()).rows
+    words = (
+        "620<i> sent</i> \N{MIDDLE DOT} 12<i> deferred</i> \N{MIDDLE DOT} 7<i> bounced in the last hour</i>"
+    )
+    assert words in row.cells[0]
+    assert "<span>1.9 % deferred</span>" in row.cells[0]
+    assert "<b>2,140</b> sent/h" in row.html
+    assert "<b>6.1 %</b> deferred" in row.html
+
+
+def test_few_messages_have_no_share_and_a_log_that_was_not_read_no_counts(viewer: Client) -> None:
+    host = host_make()
+    outcomes_make(instance_make(host, "msn-a", 0), sent=4, deferred=1)
+    instance_make(host, "msn-b", 0)
+    (row,) = matrix(timezone.now()).rows
+    assert "%" not in row.cells[0]
+    assert "log not read yet" in row.cells[1]
+    assert "<b>4</b> sent/h" in row.html
+
+
+def test_counts_of_a_log_that_fell_behind_tell_their_age(viewer: Client) -> None:
+    instance = instance_make(host_make(), "msn-a", 0)
+    outcomes_make(instance, sent=400)
+    InstanceState.objects.update(outcomes_at=timezone.now() - timedelta(hours=3))
+    (row,) = matrix(timezone.now()).rows
+    assert "3 h ago</time></span>" in row.cells[0]
+
+
+def test_new_counts_alone_make_a_new_page(viewer: Client) -> None:
+    instance_make(host_make(), "msn-a", 0)
+    now = timezone.now()
+    before = version_tag(now)
+    InstanceState.objects.update(outcomes_at=now)
+    assert version_tag(now) != before
+
+
+def test_an_abnormal_line_tells_what_the_reply_means_by_the_administrators_rules_first(
+    viewer: Client,
+) -> None:
+    instance_make(host_make(), "msn-a", 412, 60, "throttled", top_reply=THROTTLE, top_reply_count=398)
+    (line,) = matrix(timezone.now()).abnormal
+    assert line.reason == "Rate limited"
+    assert ": <b>Rate limited</b> <q" in line.html
+    ReasonRule.objects.create(slug="mine", reason="greylisted", pattern="try again later")
+    (line,) = matrix(timezone.now()).abnormal
+    assert line.reason == "Greylisted"
