@@ -49,7 +49,8 @@ class Rule(File):
         # sudo passes over names with a dot.
         trial = f"{temporary(RULE)}-trial"
         try:
-            write_file(trial, self.content, _MODE)
+            with open(trial, "wb") as file:
+                file.write(self.content)
             _ask("visudo", "-c", "-q", "-f", trial)
         finally:
             with contextlib.suppress(FileNotFoundError):
