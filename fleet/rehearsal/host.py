@@ -90,8 +90,10 @@ class Host:
         self._namespace = None
 
     def reboot(self) -> None:
-        """Stop Postfix in order, then boot again."""
+        """Stop Postfix in order, then what takes its last lines, and boot again."""
         _in_parallel(self.instances, lambda instance: instance.postfix("stop", check=False))
+        if self._core.logs == "rsyslog":
+            syslog.stop(self.namespace)
         self.power_off()
         self.boot()
 

@@ -9,6 +9,7 @@ from fleet.rehearsal.errors import Unsuitable
 _PACKAGES = {
     "bind9": "/usr/sbin/named",
     "iproute2": "/usr/sbin/ip",
+    "logrotate": "/usr/sbin/logrotate",
     "openssh-client": "/usr/bin/ssh-keygen",
     "openssh-server": "/usr/sbin/sshd",
     "pdns-backend-sqlite3": "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql",

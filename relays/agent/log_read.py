@@ -173,9 +173,11 @@ class _Logs:
             yield from lines
 
     def _backlog(self, source: Source) -> int:
+        if source.name == JOURNAL:
+            return 0
         cursor = self._cursors.get(source.name)
         try:
-            size = 0 if source.name == JOURNAL else os.stat(source.name).st_size
+            size = os.stat(source.name).st_size
         except OSError:
             return 0
         return size - (cursor.places[-1].at if cursor else 0)
