@@ -9,6 +9,7 @@ _LOGROTATE = "/etc/logrotate.mail"
 _ROTATE = """\
 {log} {{
     rotate 100
+    compress
     {how}
     postrotate
         kill -{signal} $(cat {pid})
@@ -46,10 +47,12 @@ def stop(host: Namespace) -> None:
     host.run("/bin/sh", "-c", script, "stop", _PID)
 
 
-def rotate(host: Namespace, *, copy: bool = False, compress: bool = False) -> None:
-    """Rotate the mail log with logrotate(8), which renames it, or copies and truncates it."""
-    how = _STANDSTILL if copy else "create 0640 root adm"
-    how += "\n    compress" if compress else ""
+def rotate(host: Namespace, *, copy: bool = False) -> None:
+    """Rotate the mail log with logrotate(8): as Debian does, or by copying, and compressing at once.
+
+    A host keeps to one of the two, or logrotate writes over what it rotated in the other way.
+    """
+    how = _STANDSTILL if copy else "create 0640 root adm\n    delaycompress"
     signal = "CONT" if copy else "HUP"
     text = _ROTATE.format(log=MAIL_LOG, how=how, signal=signal, pid=_PID)
     files.write(host.root, _LOGROTATE, text).chmod(0o644)

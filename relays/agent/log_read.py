@@ -43,7 +43,8 @@ _LEAST_BYTES = _MEBIBYTE
 _LEAST_TRIED_BYTES = 32 * 1024
 # As far as the console's times reach.
 _LATEST = 2**31 - 1
-_NOTICES = 10
+# Of a log, so many are told of: each rotated file may be unreadable.
+_CONDITIONS = 20
 # Of a reply for its header, of a line for what stands around its rows.
 _HEADER_ROOM = 4 * 1024
 _FRAME = 1024
@@ -186,7 +187,9 @@ class _Logs:
         """Return how many bytes of a log were read, and the lines; less is read until these have room."""
         while True:
             counter = self._counter(source)
-            piece = self._follow(source, Budget(max_bytes, until), counter, until - time.monotonic())
+            piece = self._follow(
+                source, Budget(max_bytes, until), counter, max(1.0, until - time.monotonic())
+            )
             tables = _Tables(source, self._host.names.values())
             lines = self._room.fits(tables.lines(piece, counter.finish()))
             if lines is not None:
@@ -290,16 +293,16 @@ class _Tables:
             "behind_bytes": piece.behind,
             "first": counts.first,
             "last": counts.last,
-            "conditions": [*piece.conditions, *self._source.conditions, *self._notices()],
+            "conditions": [*piece.conditions, *self._source.conditions, *self._notices()][:_CONDITIONS],
         }
 
     def _notices(self) -> Iterator[dict[str, str]]:
-        for instance, rows in sorted(self._left_out.items())[:_NOTICES]:
-            told = f"{instance} has a log of its own, so {rows} of its counts in this one are left out"
-            yield condition("elsewhere", "log", told)
         if self._source.is_lossy:
             told = "postlogd(8) writes it, and loses lines whenever Postfix stops; a syslog daemon doesn't"
             yield condition("lossy", "log", told)
+        for instance, rows in sorted(self._left_out.items()):
+            told = f"{instance} has a log of its own, so {rows} of its counts in this one are left out"
+            yield condition("elsewhere", "log", told)
 
 
 def _reply_row(item: tuple[str, Reply]) -> Sequence[Any]:

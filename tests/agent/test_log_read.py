@@ -112,6 +112,19 @@ def test_a_log_that_postlogd_writes_is_called_lossy_and_is_all_its_instance_s(re
     assert [c.code for c in reading.conditions] == ["lossy"]
 
 
+def test_many_rotated_files_that_cannot_be_read_leave_room_for_the_rest(relay: Relay) -> None:
+    path = relay.source("msn-a")
+    path.write_text(sent())
+    relay.ask()
+    path.rename(path.with_name("mail.log.100"))
+    for number in range(1, 100):
+        path.with_name(f"mail.log.{number}.gz").write_bytes(b"no gzip")
+    path.write_text(sent() + sent())
+    reading = relay.ask()["mail.log"]
+    assert [c.code for c in reading.conditions] == ["not_decompressed"] * 20
+    assert total(reading) == {("msn-a", "hotmail.com", "sent"): 2}
+
+
 def test_a_name_that_is_no_instance_s_is_told_as_it_stands(relay: Relay) -> None:
     relay.source("msn-a").write_text(sent("gone") + sent("_odd"))
     assert {row.instance for row in relay.ask()["mail.log"].outcomes} == {"gone", "odd"}

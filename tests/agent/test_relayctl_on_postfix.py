@@ -320,3 +320,28 @@ def test_a_reader_that_goes_away_leaves_no_child(host: Sandbox) -> None:
         assert process.stderr.read() == b""
 
     assert host.run("pgrep", "-x", "postqueue", check=False).stdout == b""
+
+
+def test_a_log_that_postlogd_keeps_to_root_is_told_and_then_counted(host: Sandbox) -> None:
+    path = "/var/log/postfix-msn-a.log"
+    host.inside(path).chmod(0o600)
+    unread = by_source(ask(host, "log.read"))[path]
+    host.inside(path).chmod(0o644)
+    lines = ask(host, "log.read")
+    row = by_source(lines)[path]
+    suspended = [r for line in lines if line.get("kind") == "outcomes" for r in line["rows"]]
+
+    assert (codes(unread), unread["cursor"]) == ({("not_readable", "log"), ("lossy", "log")}, None)
+    assert codes(row) == {("lossy", "log")}
+    assert row["lines"] == len(host.inside(path).read_bytes().splitlines())
+    assert (row["unrecognized"], row["behind_bytes"]) == (0, 0)
+    assert sum(r[4] for r in suspended if r[0] == "hotmail.com") == 6
+
+    again = ask(host, "log.read", cursors={path: row["cursor"]})
+    assert by_source(again)[path]["cursor"] == row["cursor"]
+    assert [line["kind"] for line in again[1:-1]] == ["log"] * len(by_source(again))
+
+
+def by_source(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    assert lines[-1] == {"end": True, "rows": len(lines) - 2, "truncated": False}, lines[-1]
+    return {row["source"]: row for row in lines[1:-1] if row["kind"] == "log"}
