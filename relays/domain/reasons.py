@@ -33,6 +33,8 @@ _SPACE = re.compile(r"\s+")
 _SUSPENDED = re.compile(r"\A(?:delivery temporarily suspended: ?)+")
 _BEFORE = re.compile(r"\bhost [^ ]{1,300} (?:said|refused to talk to me|replied): |\A[^ ]{1,300} said: ")
 _AFTER = re.compile(r" ?\(in reply to [a-z ]{1,60}\)\Z")
+# Postfix puts this before whatever a policy service or an access map says.
+_RECIPIENT = re.compile(r"recipient address rejected: (?=[a-z])(?!access denied)")
 _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]{1,200}@[^\s<>()\[\]\",;:'=]{1,255}>?")
 _IP = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
 # Gmail's "To reduce the amount of spam sent to Gmail, ..." and "For more information, go to About SMTP error
@@ -230,7 +232,7 @@ def hear(reply: str) -> Heard:
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     text = _SPACE.sub(" ", text).strip()
-    text = _FOOTNOTE.sub("", text)
+    text = _RECIPIENT.sub("", _FOOTNOTE.sub("", text))
     text = _AFTER.sub("", _BEFORE.sub("", _SUSPENDED.sub("", text)))
     code = _CODE.search(text)
     enhanced = _ENHANCED.search(text)
