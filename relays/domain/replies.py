@@ -18,9 +18,11 @@ _WORDS_REMEMBERED = 8192
 _TEXTS_REMEMBERED = 2048
 
 _VARIES = re.compile(r"[\d@]")
-# What tells one refusal from another: 421, 550-5.7.1, 4.7.650, (S3140), [TSS04], RP-001, AUP#1260, LPN007_416, (RLY:B1).
+# What tells one refusal from another: 421, 550-5.7.1, 4.7.650, (S3140), [TSS04], RP-001, AUP#1260,
+# LPN007_416, (RLY:B1).
 _CODE = re.compile(
-    r"[^\w#]*(?:[245]\d\d(?:-[245]\.\d{1,3}\.\d{1,3})?|#?[245]\.\d{1,3}\.\d{1,3}|[A-Z]{1,6}[-:_#]?[A-Z]?\d{1,4}(?:_\d{1,4})?)[^\w]*"
+    r"[^\w#]*(?:[245]\d\d(?:-[245]\.\d{1,3}\.\d{1,3})?|#?[245]\.\d{1,3}\.\d{1,3}"
+    r"|[A-Z]{1,6}[-:_#]?[A-Z]?\d{1,4}(?:_\d{1,4})?)[^\w]*"
 )
 _URL = re.compile(r"(?P<host>[a-z]+://[^/?#]*)(?P<tail>.*)", re.DOTALL)
 _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]+@[^\s<>()\[\]\",;:'=]+>?")

@@ -15,8 +15,8 @@ from relays.domain.replies import MAX_TEXT, mask
             "host mx.hotmail.com[<ip>] said: 421 4.7.0 [TSS04] Messages from <ip> deferred",
         ),
         (
-            "421 4.7.1 : (RLY:B1) Too many connections, slow down. OFR004_104 [104]",
-            "421 4.7.1 : (RLY:B1) Too many connections, slow down. OFR004_104 [104]",
+            "421 4.7.1 : (RLY:B1) Too many connections, slow down. OFR004_104",
+            "421 4.7.1 : (RLY:B1) Too many connections, slow down. OFR004_104",
         ),
         (
             "host mx.hotmail.com[104.47.1.33] said: 550 5.7.1 on our block list (S3140). See"
