@@ -16,29 +16,32 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from hashlib import sha256
 from heapq import nlargest
 from ipaddress import ip_address
 from operator import add
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from relays.domain.maillog.lines import (
     CLIENT,
     DELIVERY,
     EXPIRED,
+    LINE,
     LITTER,
     MAX_LINE,
+    MESSAGE,
     OUTCOMES,
-    POSTFIX_LINE,
     PROBE,
+    PROGRAM,
     QUEUED,
-    is_foreign,
+    is_postfix,
+    survey,
     unclosed,
 )
-from relays.domain.maillog.stamps import Stamps
+from relays.domain.maillog.stamps import Memo, Stamps
 from relays.domain.queue import MAX_DOMAIN, NO_DOMAIN, domain_of
 from relays.domain.replies import mask
 from relays.domain.text import printable
@@ -64,13 +67,28 @@ UNRECOGNIZED_SAMPLES = 5
 # Other programs share the log on many hosts: they shall not hide a line of Postfix's.
 FOREIGN_SAMPLES = 2
 
-# So much is looked at in one go, however long a chunk.
-_PIECE = 1 << 20
+# So much is looked at in one go. Where a go ends doesn't depend on how the log is fed: nor do the counts.
+_PIECE = MAX_LINE
+# Stands for so much of a line that is longer: Postfix writes none that begins so.
+_OVERLONG = b"\x01"
 # A memo of so many is begun anew.
 _REMEMBERED = 10_000
 _REPLIES_REMEMBERED = 2_000
-# Messages that are known by their queue id: the last so many, or up to twice as many.
+# Messages that are known by their queue id: the last so many, or up to twice as many and a piece's.
 _MESSAGES_REMEMBERED = 32_768
+
+# What is counted is found by the one text that such a line always has, which is fast: no other is looked
+# at. Where the rest matches, the line is as nearly all are; where it doesn't (there are no groups), it is
+# read by the expressions of lines.py. Tests hold the two equal.
+#
+# A message's size is found again by the last bytes of its queue id, which are looked back at.
+_QUEUED_LINE = re.compile(rb': from=(?:(?<=([^\n]{8}): from=)<[^">\n]{0,400}>, size=(\d{1,15}), nrcpt=\d|)')
+_DELIVERY_LINE = re.compile(
+    rb': to=(?:<[^">\n@]{0,100}@([^">\n@]{0,255})>, (?:orig_to=<[^">\n]{0,400}>, )?relay=([^,\s]*), '
+    rb"(?:conn_use=\d+, )?delay=(\d+(?:\.\d+)?), delays=[\d./]+, dsn=([245]\.\d{1,3}\.\d{1,3}), "
+    rb"status=(sent|deferred|bounced|SOFTBOUNCE) \(([^\n]*)|)"
+)
+_CLIENT_LINE = re.compile(rb": client=(?:([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_[^\n]*)?(?=\n)|)")
 
 _DELIVERED = ("sent", "handed_over")
 _SUSPENDED = b"delivery temporarily suspended"
@@ -90,6 +108,14 @@ _NOT_A_NAME = re.compile(r"\A[^A-Za-z0-9]|[^A-Za-z0-9_.-]")
 _Value = TypeVar("_Value")
 # ts, instance, domain, outcome, dsn, digest
 RowKey = tuple[int, str, str, str, str, str]
+# Instance and queue id.
+MessageKey = tuple[str, bytes]
+# Domain, relay, delay, dsn, status, reply: as they are spelt.
+_Fields = tuple["bytes | None", ...]
+# Where in a text the lines stand that are to be read by lines.py, and what they seem to be.
+_Odd = dict[tuple[int, int], set[bytes]]
+# A row and the bins beside it.
+_Tally = tuple[list[int], list[int]]
 
 
 @dataclass
@@ -158,20 +184,26 @@ class Counter:
         self._stamps = Stamps(now=now, zone=zone)
         self._names = names
         self._ours = frozenset(name.encode() for name in (*fleet, *filters))
-        # The line that is not whole yet, and the newline before it.
-        self._pending = b"\n"
+        self._pending = bytearray()
+        # Of messages: size by the end of the queue id, domain of the last deferral by instance and queue id.
+        self._sizes = _Recent[bytes]()
+        self._deferred = _Recent[str]()
+        self._instances = Memo(self._instance, _REMEMBERED)
+        self._domains = Memo(_domain, _REMEMBERED)
+        self._hops = Memo(self._hop, _REMEMBERED)
+        self._bins = Memo(_bin, _REMEMBERED)
+        # What follows belongs to the counts, and begins anew with them.
         self._domains_of: dict[tuple[int, str], set[str]] = {}
-        self._sizes: _Recent[int] = _Recent()
-        self._deferred: _Recent[str] = _Recent()
-        self._instances: dict[bytes, str] = {}
-        self._spellings: dict[bytes, str] = {}
-        self._hops: dict[bytes, _Hop] = {}
-        self._digests: dict[bytes, str] = {}
+        self._tallies: dict[tuple[int, str, bytes, bytes, bytes], _Tally] = {}
+        self._clients = Memo(self._client, _REMEMBERED)
+        self._clusters = Memo(self._cluster, _REPLIES_REMEMBERED)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the log."""
-        for start in range(0, len(chunk), _PIECE):
-            self._take(chunk[start : start + _PIECE].translate(None, LITTER))
+        has_litter = any(byte in chunk for byte in LITTER)
+        self._pending += chunk.translate(None, LITTER) if has_litter else chunk
+        while len(self._pending) >= _PIECE:
+            self._count_piece()
 
     def take(self) -> Counts:
         """Return what was counted since the last time: a long log needs no more memory than a short one."""
@@ -179,160 +211,228 @@ class Counter:
         crowded = {place for place, domains in self._domains_of.items() if len(domains) > TOP_DOMAINS}
         if crowded:
             _keep_top_domains(counts, crowded)
-        self._domains_of.clear()
-        self._digests.clear()
+        for memo in (self._domains_of, self._tallies, self._clients, self._clusters):
+            memo.clear()
         return counts
 
     def finish(self) -> Counts:
-        """Take what is left as a whole line. Return what was counted since the last time."""
-        if len(self._pending) > 1:
-            self._take(b"\n")
+        """Take what is left as whole lines. Return what was counted since the last time."""
+        if self._pending and not self._pending.endswith(b"\n"):
+            self._pending += b"\n"
+        while self._pending:
+            self._count_piece()
         return self.take()
 
-    def _take(self, piece: bytes) -> None:
-        data = self._pending + piece
-        end = data.rfind(b"\n")
-        # What is longer is no line of Postfix's, however it ends.
-        self._pending = data[end : end + MAX_LINE]
-        if end > 0:
-            self._count(data[: end + 1])
+    def _count_piece(self) -> None:
+        end = self._pending.rfind(b"\n", 0, _PIECE) + 1
+        if not end:
+            self._pending[:_PIECE] = _OVERLONG
+            return
+        piece = bytes(self._pending[:end])
+        del self._pending[:end]
+        self._count(piece)
 
     def _count(self, text: bytes) -> None:
-        """Count lines, each between two newlines."""
-        found = POSTFIX_LINE.findall(text)
-        lines = text.count(b"\n") - 1
+        """Count whole lines."""
+        lines, others = survey(text)
         self._counts.lines += lines
-        self._note_times(found)
-        for line in found:
-            if line[-1] and not self._add(line):
-                self._add_unrecognized(_line_of(text, line), is_foreign=False)
-        if len(found) < lines:
-            for line in POSTFIX_LINE.sub(b"", text)[1:-1].split(b"\n"):
-                self._add_unrecognized(line, is_foreign=is_foreign(line))
+        self._note_times(text)
+        odd: _Odd = {}
+        self._note_sizes(text, odd)
+        self._count_deliveries(text, odd)
+        self._count_clients(text, odd)
+        for (start, end), kinds in sorted(odd.items()):
+            self._count_odd(text[start:end], kinds)
+        for line, is_foreign in others:
+            if self._split(line) is None:
+                self._add_unrecognized(line, is_foreign=is_foreign)
+        self._sizes.age()
+        self._deferred.age()
 
-    def _note_times(self, found: list[tuple[bytes, ...]]) -> None:
-        counts = self._counts
-        if counts.first is None:
-            counts.first = next(filter(None, map(self._time, found)), None)
-        counts.last = next(filter(None, map(self._time, reversed(found))), counts.last)
+    def _note_times(self, text: bytes) -> None:
+        """Note when the first and the last line were written: nearly always it takes the two to tell."""
+        first = next(filter(None, map(self._split, _lines(text))), None)
+        last = next(filter(None, map(self._split, _lines_backwards(text))), None)
+        if first and last:
+            self._counts.first = first[0] if self._counts.first is None else self._counts.first
+            self._counts.last = last[0]
 
-    def _time(self, line: tuple[bytes, ...]) -> int | None:
-        start = self._stamps.minute(line[0], line[2])
-        return None if start is None else start + int(line[1])
+    def _note_sizes(self, text: bytes, odd: _Odd) -> None:
+        sizes = _QUEUED_LINE.findall(text)
+        self._sizes.new.update(sizes)
+        if (b"", b"") not in sizes:
+            return
+        end = 0
+        for match in _QUEUED_LINE.finditer(text):
+            if match.start() >= end and not match.lastindex:
+                end = _note_odd(odd, text, match.start(), b"from=")
 
-    def _add(self, line: tuple[bytes, ...]) -> bool:
-        """Count what a line tells. False: it was cut before it told that, or there was no such time."""
-        minute, second, zone, program, queue_id, message = line
-        instance = self._instances.get(program) or self._instance(program)
-        start = self._stamps.minute(minute, zone)
-        if message.startswith(b"from="):
-            return self._add_of_sender(start, (instance, queue_id), message)
-        if start is None:
-            return False
-        if message.startswith(b"to="):
-            return self._add_delivery(start + int(second), (instance, queue_id), message)
-        return self._add_client(start, instance, message)
+    def _count_deliveries(self, text: bytes, odd: _Odd) -> None:
+        tallies, size, bins_of = self._tallies, self._size, self._bins
+        for match, time, instance, queue_id in self._found(_DELIVERY_LINE, b"to=", text, odd):
+            fields = match.groups()
+            domain, relay, delay, dsn, status, _ = fields
+            if status == b"sent":
+                # The same words once more: nearly all that is sent is counted here.
+                tally = tallies.get((time - time % BUCKET_S, instance, domain, relay, dsn))
+                if tally:
+                    row, bins = tally
+                    row[0] += 1
+                    row[1] += size(queue_id)
+                    bins[bins_of[delay]] += 1
+                    continue
+            self._add_delivery(time, instance, queue_id, fields)
 
-    def _add_of_sender(self, time: int | None, key: tuple[str, bytes], message: bytes) -> bool:
-        queued = QUEUED.match(message)
-        if queued:
-            self._sizes.put(key, int(queued[3]))
-            return True
-        if b", status=" not in message:
-            return True
-        if time is None or EXPIRED.match(message) is None:
-            return False
-        domain = self._deferred.get(key, NO_DOMAIN)
-        self._add_row((time - time % BUCKET_S, key[0], domain, "expired", "", ""), self._sizes.get(key, 0))
+    def _count_clients(self, text: bytes, odd: _Odd) -> None:
+        accepted = self._counts.accepted
+        for match, time, instance, _ in self._found(_CLIENT_LINE, b"client=", text, odd):
+            key = (time - time % BUCKET_S, instance, self._clients[match.groups(b"")])
+            accepted[key] = accepted.get(key, 0) + 1
+
+    def _found(
+        self, pattern: re.Pattern[bytes], kind: bytes, text: bytes, odd: _Odd
+    ) -> Iterator[tuple[re.Match[bytes], int, str, bytes]]:
+        """Yield what a pattern finds, with the line's time, instance and queue id. Note what is odd."""
+        stamps, instances, rfind = self._stamps, self._instances, text.rfind
+        end = 0
+        for match in pattern.finditer(text):
+            at = match.start()
+            if at < end:
+                continue  # a remote server's words: a line tells one thing, and that first
+            start = rfind(b"\n", 0, at) + 1
+            words = text[start:at].rsplit(b" ", 3)
+            if match.lastindex and len(words) == 4:
+                stamp, host, program, queue_id = words
+                time, instance = stamps[stamp], instances[program]
+                if time and instance and host and 4 < len(queue_id) < 32 and queue_id.isalnum():
+                    yield match, time, instance, queue_id
+                    continue
+            end = _note_odd(odd, text, at, kind)
+
+    def _split(self, line: bytes) -> tuple[int, str, bytes] | None:
+        """Return a line's time, instance and message; None: it is not Postfix's."""
+        match = LINE.match(line)
+        time = match and self._stamps[match[1]]
+        return (time, self._instances[match[3]], match[4]) if match and time else None
+
+    def _count_odd(self, line: bytes, kinds: set[bytes]) -> None:
+        """Count a line that is written in a rare way, or was cut, or only seems to be one that counts."""
+        parts = self._split(line)
+        if not (parts and self._add(*parts, kinds)) and is_postfix(line):
+            self._add_unrecognized(line, is_foreign=False)
+
+    def _add(self, time: int, instance: str, message: bytes, kinds: set[bytes]) -> bool:
+        """Count what a message tells, if it is one of these kinds. False: it was cut before it told that."""
+        whole = MESSAGE.match(message)
+        queue_id, text = whole.groups(b"") if whole else (b"", b"")
+        kind = next((kind for kind in kinds if queue_id and text.startswith(kind)), b"")
+        if kind == b"to=":
+            delivery = DELIVERY.match(text)
+            return delivery is not None and self._add_delivery(time, instance, queue_id, _fields(delivery))
+        if kind == b"client=":
+            client = CLIENT.match(text)
+            return client is not None and self._add_client(time, instance, client)
+        if kind == b"from=":
+            return self._add_of_sender(time, instance, queue_id, text)
         return True
 
-    def _add_delivery(self, time: int, key: tuple[str, bytes], message: bytes) -> bool:
-        match = DELIVERY.match(message)
-        outcome = match and OUTCOMES.get(match[12])
-        if match is None or outcome is None:
-            return False
-        if outcome == PROBE:
+    def _add_delivery(self, time: int, instance: str, queue_id: bytes, fields: _Fields) -> bool:
+        """Count a recipient. False: its status is none that delivery agents write."""
+        spelling, relay, delay, dsn, status, reply = [value or b"" for value in fields]
+        outcome = OUTCOMES.get(status)
+        if outcome is None or outcome == PROBE:
+            return outcome is not None
+        place = time - time % BUCKET_S, instance
+        domain, hop, size = self._domains[spelling], self._hops[relay], self._size(queue_id)
+        self._note_mx(domain, hop, reply)
+        if outcome == "sent":
+            handed_over = hop.is_ours or (hop.is_on_host and _QUEUED_AS in reply)
+            tally = self._tally(place, domain, "handed_over" if handed_over else "sent", dsn)
+            self._add_delivered(tally, size, delay)
+            if not hop.is_on_host and len(self._tallies) < _REMEMBERED:
+                self._tallies[(*place, spelling, relay, dsn)] = tally
             return True
-        to, bare_to, _, _, relay, _, delay, _, _, dsn, _, _, reply = match.groups(b"")
-        domain = self._domain(to or bare_to)
-        hop = self._hops.get(relay) or self._hop(relay)
         if outcome == "deferred":
-            self._deferred.put(key, domain)
+            self._deferred.new[instance, queue_id] = domain
             if reply.startswith(_SUSPENDED):
                 outcome = "suspended"
-        elif outcome == "sent" and (hop.is_ours or (hop.is_on_host and _QUEUED_AS in reply)):
-            outcome = "handed_over"
-        self._note_mx(domain, hop, reply)
-        delivered = outcome in _DELIVERED
-        digest = "" if delivered else self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
-        place = time - time % BUCKET_S, key[0]
-        domain = self._add_row((*place, domain, outcome, dsn.decode(), digest), self._sizes.get(key, 0))
-        if delivered and delay:
-            self._add_delay((*place, domain), float(delay))
+        digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
+        _add_one(self._row((*place, domain, outcome, dsn.decode(), digest)), size)
         return True
 
-    def _add_row(self, key: RowKey, size: int) -> str:
-        """Count one, and bytes. Return the domain that it is counted under."""
-        row = self._counts.rows.get(key)
-        if row is None:
-            key = self._bounded(key)
-            row = self._counts.rows.setdefault(key, [0, 0])
-        row[0] += 1
-        row[1] += size
-        return key[2]
+    def _add_delivered(self, tally: _Tally, size: int, delay: bytes) -> None:
+        row, bins = tally
+        _add_one(row, size)
+        if delay:
+            bins[self._bins[delay]] += 1
 
-    def _bounded(self, key: RowKey) -> RowKey:
-        """Return the key of a new row, or that of the rest where there are enough of them."""
-        ts, instance, domain, outcome, _, digest = key
-        if len(self._counts.rows) >= MAX_ROWS:
-            return ts, instance, OTHER, outcome, "", digest and OTHER_DIGEST
-        domains = self._domains_of.setdefault((ts, instance), set())
-        if len(domains) >= MAX_DOMAINS and domain not in domains:
-            return (ts, instance, OTHER, *key[3:])
-        domains.add(domain)
-        return key
-
-    def _add_delay(self, key: tuple[int, str, str], delay: float) -> None:
-        bins = self._counts.delays.get(key)
-        if bins is None:
-            bins = self._counts.delays[key] = [0] * (len(DELAY_BOUNDS) + 1)
-        bins[bisect_left(DELAY_BOUNDS, delay)] += 1
-
-    def _add_client(self, time: int | None, instance: str, message: bytes) -> bool:
-        match = CLIENT.match(message)
-        if match is None or time is None:
+    def _add_of_sender(self, time: int, instance: str, queue_id: bytes, text: bytes) -> bool:
+        queued = QUEUED.match(text)
+        if queued:
+            self._sizes.new[_size_key(queue_id)] = queued["size"]
+            return True
+        if b", status=" not in text:
+            return True
+        if EXPIRED.match(text) is None:
             return False
-        name, address, _, orig_name, orig_address, _ = match.groups(b"")
-        if orig_address and _ON_HOST.match(address):
-            return True  # given back by a content filter
-        if orig_address:
-            name, address = orig_name, orig_address
-        ip = self._client_ip(address, name)
-        key = (time - time % BUCKET_S, instance, ip)
+        domain = self._deferred.get((instance, queue_id)) or NO_DOMAIN
+        _add_one(
+            self._row((time - time % BUCKET_S, instance, domain, "expired", "", "")), self._size(queue_id)
+        )
+        return True
+
+    def _add_client(self, time: int, instance: str, match: re.Match[bytes]) -> bool:
+        client = match.group("name", "address")
+        if match["orig_address"]:
+            if _ON_HOST.match(match["address"]):
+                return True  # a content filter gives it back
+            client = match.group("orig_name", "orig_address")
+        key = (time - time % BUCKET_S, instance, self._clients[client])
         self._counts.accepted[key] = self._counts.accepted.get(key, 0) + 1
         return True
 
-    def _client_ip(self, address: bytes, name: bytes) -> str:
-        """Return a client's address, "" where it has none or there are too many, and note its name."""
-        ip, clients = _text(address), self._counts.clients
-        if ip not in clients and (len(clients) >= MAX_CLIENTS or not _is_ip(ip)):
-            return ""
-        clients[ip] = printable(_text(name), MAX_DOMAIN)
-        return ip
+    def _size(self, queue_id: bytes) -> int:
+        return int(self._sizes.get(_size_key(queue_id)) or 0)
+
+    def _tally(self, place: tuple[int, str], domain: str, outcome: str, dsn: bytes) -> _Tally:
+        """Return the row and the bins of what is delivered."""
+        row = self._row((*place, domain, outcome, dsn.decode(), ""))
+        bins = self._counts.delays.get((*place, domain))
+        if bins is None:
+            domain = OTHER if len(self._counts.delays) >= MAX_ROWS else self._kept(*place, domain)
+            bins = self._counts.delays.setdefault((*place, domain), [0] * (len(DELAY_BOUNDS) + 1))
+        return row, bins
+
+    def _row(self, key: RowKey) -> list[int]:
+        """Return the row to count in: that of the rest, where there are enough of them."""
+        row = self._counts.rows.get(key)
+        if row is None:
+            ts, instance, domain, outcome, dsn, digest = key
+            if len(self._counts.rows) >= MAX_ROWS:
+                key = (ts, instance, OTHER, outcome, "", digest and OTHER_DIGEST)
+            else:
+                key = (ts, instance, self._kept(ts, instance, domain), outcome, dsn, digest)
+            row = self._counts.rows.setdefault(key, [0, 0])
+        return row
+
+    def _kept(self, ts: int, instance: str, domain: str) -> str:
+        domains = self._domains_of.setdefault((ts, instance), set())
+        if len(domains) >= MAX_DOMAINS and domain not in domains:
+            return OTHER
+        domains.add(domain)
+        return domain
 
     def _digest(self, reply: bytes, dsn: bytes, time: int) -> str:
         """Return the digest of a reply's cluster, and note when it was heard."""
-        digest = self._digests.get(reply)
-        if digest is None:
-            digest = self._new_digest(reply, dsn, time)
-            _remember(self._digests, reply, digest, _REPLIES_REMEMBERED)
+        digest = self._clusters[reply]
         cluster = self._counts.replies.get(digest)
         if cluster:
-            cluster.first = min(cluster.first, time)
-            cluster.last = max(cluster.last, time)
+            if not cluster.first:
+                cluster.dsn, cluster.first = dsn.decode(), time
+            cluster.first, cluster.last = min(cluster.first, time), max(cluster.last, time)
         return digest
 
-    def _new_digest(self, reply: bytes, dsn: bytes, time: int) -> str:
+    def _cluster(self, reply: bytes) -> str:
         text = _text(reply)
         masked = mask(text)
         digest = sha256(masked.encode()).hexdigest()[:16]
@@ -342,16 +442,25 @@ class Counter:
                 return OTHER_DIGEST
             code = _CODE.search(text)
             replies[digest] = Reply(
-                masked, printable(text, MAX_SAMPLE), int(code[1]) if code else None, dsn.decode(), time, time
+                masked, printable(text, MAX_SAMPLE), int(code[1]) if code else None, "", 0, 0
             )
         return digest
+
+    def _client(self, client: tuple[bytes, ...]) -> str:
+        """Return a client's address, "" where it has none or there are too many, and note its name."""
+        name, address = map(_text, client)
+        clients = self._counts.clients
+        if address not in clients and (len(clients) >= MAX_CLIENTS or not _is_ip(address)):
+            return ""
+        clients[address] = printable(name, MAX_DOMAIN)
+        return address
 
     def _note_mx(self, domain: str, hop: _Hop, reply: bytes) -> None:
         mx = self._counts.mx
         host = hop.host
         if not host and domain not in mx:
             tried = _TRIED.match(reply)
-            host = self._hop(tried[1]).host if tried else ""
+            host = self._hops[tried[1]].host if tried else ""
         if host and (domain in mx or len(mx) < MAX_MX):
             mx[domain] = host
 
@@ -363,21 +472,13 @@ class Counter:
         if len(samples) < (FOREIGN_SAMPLES if is_foreign else UNRECOGNIZED_SAMPLES):
             samples.append(printable(_text(line[:MAX_SAMPLE]), MAX_UNRECOGNIZED_SAMPLE))
 
-    def _domain(self, address: bytes) -> str:
-        _, at, spelling = address.rpartition(b"@")
-        spelling = spelling if at else b""
-        domain = self._spellings.get(spelling)
-        if domain is None:
-            domain = domain_of("@" + _text(spelling))
-            _remember(self._spellings, spelling, domain, _REMEMBERED)
-        return domain
-
     def _instance(self, program: bytes) -> str:
+        """Return the instance that a program's name (with its PID) tells; "" where it isn't Postfix's."""
+        if not PROGRAM.match(program):
+            return ""
         *parts, _ = program.decode().split("/")
         known = (self._names.get("/".join(parts[:end])) for end in range(len(parts), 0, -1))
-        instance = next(filter(None, known), None) or name_by_convention(parts[0])
-        _remember(self._instances, program, instance, _REMEMBERED)
-        return instance
+        return next(filter(None, known), None) or name_by_convention(parts[0])
 
     def _hop(self, relay: bytes) -> _Hop:
         match = _RELAY.match(relay)
@@ -385,9 +486,7 @@ class Counter:
         is_ours = not self._ours.isdisjoint((relay, address, relay[len(host) :].translate(None, b"[]")))
         is_on_host = _ON_HOST.match(address) is not None
         is_mx = not (is_ours or is_on_host or host == address)
-        hop = _Hop(printable(_text(host), MAX_DOMAIN).lower() if is_mx else "", is_ours, is_on_host)
-        _remember(self._hops, relay, hop, _REMEMBERED)
-        return hop
+        return _Hop(printable(_text(host), MAX_DOMAIN).lower() if is_mx else "", is_ours, is_on_host)
 
 
 class _Hop(NamedTuple):
@@ -399,26 +498,18 @@ class _Hop(NamedTuple):
 
 
 class _Recent(Generic[_Value]):
-    """The last _MESSAGES_REMEMBERED values that were put, or more: of two halves the older one goes."""
+    """What was last put into `new`: no less than _MESSAGES_REMEMBERED, and no more than memory bears."""
 
     def __init__(self) -> None:
-        self._new: dict[tuple[str, bytes], _Value] = {}
-        self._old: dict[tuple[str, bytes], _Value] = {}
+        self.new: dict[Any, _Value] = {}
+        self._old: dict[Any, _Value] = {}
 
-    def put(self, key: tuple[str, bytes], value: _Value) -> None:
-        if len(self._new) >= _MESSAGES_REMEMBERED:
-            self._old, self._new = self._new, {}
-        self._new[key] = value
+    def get(self, key: object) -> _Value | None:
+        return self.new.get(key) or self._old.get(key)
 
-    def get(self, key: tuple[str, bytes], default: _Value) -> _Value:
-        value = self._new.get(key)
-        return self._old.get(key, default) if value is None else value
-
-
-def _remember(memo: dict[bytes, _Value], key: bytes, value: _Value, limit: int) -> None:
-    if len(memo) >= limit:
-        memo.clear()
-    memo[key] = value
+    def age(self) -> None:
+        if len(self.new) >= _MESSAGES_REMEMBERED:
+            self._old, self.new = self.new, {}
 
 
 def _keep_top_domains(counts: Counts, crowded: set[tuple[int, str]]) -> None:
@@ -447,17 +538,57 @@ def _keep_top_domains(counts: Counts, crowded: set[tuple[int, str]]) -> None:
         counts.delays[key] = list(map(add, counts.delays.get(key, [0] * len(bins)), bins))
 
 
-def _line_of(text: bytes, line: tuple[bytes, ...]) -> bytes:
-    """Return the whole of a line that was found in a text."""
-    part = line[-2] + b": " + line[-1] + b"\n"
-    end = text.index(part) + len(part) - 1
-    return text[text.rindex(b"\n", 0, end) + 1 : end]
+def _lines(text: bytes) -> Iterator[bytes]:
+    start = 0
+    while (end := text.find(b"\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+
+
+def _lines_backwards(text: bytes) -> Iterator[bytes]:
+    end = len(text) - 1
+    while end >= 0:
+        start = text.rfind(b"\n", 0, end) + 1
+        yield text[start:end]
+        end = start - 1
 
 
 def name_by_convention(syslog_name: str) -> str:
     """Return an instance's name where nothing else tells it: syslog_name less "postfix-", or "default"."""
     name = syslog_name.removeprefix("postfix-")
     return "default" if name in ("postfix", "") else _NOT_A_NAME.sub("_", name)[:63]
+
+
+def _note_odd(odd: _Odd, text: bytes, at: int, kind: bytes) -> int:
+    """Note the line that this stands in. Return where it ends."""
+    start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+    odd.setdefault((start, end), set()).add(kind)
+    return end
+
+
+def _fields(delivery: re.Match[bytes]) -> _Fields:
+    """Return what _DELIVERY_LINE's groups would be."""
+    address = delivery["bare_to"] if delivery["to"] is None else delivery["to"]
+    _, at, domain = address.rpartition(b"@")
+    return domain if at else b"", *delivery.group("relay", "delay", "dsn", "status", "reply")
+
+
+def _size_key(queue_id: bytes) -> bytes:
+    """Return what _QUEUED_LINE's first group would be."""
+    return (b"]: " + queue_id)[-8:]
+
+
+def _add_one(row: list[int], size: int) -> None:
+    row[0] += 1
+    row[1] += size
+
+
+def _bin(delay: bytes) -> int:
+    return bisect_left(DELAY_BOUNDS, float(delay))
+
+
+def _domain(spelling: bytes) -> str:
+    return domain_of("@" + _text(spelling))
 
 
 def _is_ip(text: str) -> bool:

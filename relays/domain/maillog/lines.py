@@ -13,54 +13,54 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from relays.domain.maillog.stamps import MINUTE, SECOND, ZONE, Stamps
+from relays.domain.maillog.stamps import Stamps
 
 # Far longer than Postfix and the syslog daemons write one.
-MAX_MESSAGE = 1 << 16
-MAX_LINE = 2 * MAX_MESSAGE
+MAX_LINE = 1 << 20
 # What a crash or another system leaves in a log: Postfix writes neither.
 LITTER = b"\0\r"
 
-# How a line begins, whoever wrote it: after the stamp FreeBSD may put facility and level, Solaris after the
-# program.
-_STAMP = rb"(?:<\d{1,3}>)?(" + MINUTE + rb")" + SECOND + rb"(" + ZONE + rb") (?:<[\w.]{1,19}> )?"
-_PROGRAM = rb"(\w[\w.+@-]{0,99}(?:/[\w.+@-]{1,99}){1,9})"
-_TAG = rb"(?:\[ID \d{1,10} \w{1,9}\.\w{1,9}\] )?"
-_QUEUE_ID = rb"[0-9A-Za-z]{5,31}"
-_REST = rb"[^\n]{0,%d}" % MAX_MESSAGE
+_PROGRAM = rb"\w[\w.+@-]{0,99}(?:/[\w.+@-]{1,99}){1,9}\[\d{1,10}\]:"
+PROGRAM = re.compile(_PROGRAM + rb"\Z")
+# Stamp, host, program, message; Solaris puts a tag before the message.
+LINE = re.compile(rb"(.{8,60}?) ([^ ]{1,255}) (" + _PROGRAM + rb") (?:\[ID \d+ \w+\.\w+\] )?(.*)\Z")
+# A word before a colon is a queue id where it has a digit, as each has, or where what follows needs one.
+MESSAGE = re.compile(rb"(?:((?=[A-Za-z]*\d|NOQUEUE|\w+: (?:to|from|client)=)[0-9A-Za-z]{5,31}): )?(.*)\Z")
 
-# Every line of Postfix's in a text, each with the newline before it: minute, second, zone, program and, of
-# the lines that are counted, queue id and message.
-POSTFIX_LINE = re.compile(
-    rb"\n" + _STAMP + rb"\S{1,255} " + _PROGRAM + rb"\[\d{1,10}\]: " + _TAG + rb"(?:"
-    rb"(" + _QUEUE_ID + rb"): ((?:to|from|client)=" + _REST + rb")|" + _REST + rb")(?=\n)"
+# What is left of a line's beginning when all is taken out that names and numbers are made of: of a stamp, a
+# host and NAME/PROGRAM[PID] there remains `  ::  /[]: `. Thousands of lines are looked at so in the time that
+# it takes to match a few hundred.
+_NAMES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._+@-"
+_STAMP_LEFT = rb"(?:<>)?(?: {0,4}::| ?:::) (?:<> )?"
+_POSTFIX_LEFT = re.compile(_STAMP_LEFT + rb" /+\[\]: ")
+_FOREIGN_LEFT = re.compile(_STAMP_LEFT + rb"[^:]*: ")
+# Of nearly all lines. The others are looked for only where there are any.
+_USUAL = tuple(
+    b"\n" + stamp + b"  " + name + b"[]: " for stamp in (b"  ::", b"   ::", b":::") for name in (b"/", b"//")
 )
-# The same, one line, with all that it holds.
-_LINE = re.compile(_STAMP + rb"(\S{1,255}) " + _PROGRAM + rb"\[(\d{1,10})\]: " + _TAG + rb"(.*)\Z")
-_FOREIGN_LINE = re.compile(_STAMP + rb"\S{1,255} (?!" + _PROGRAM + rb"\[)[^\s:]{1,99}: ")
-# A word before a colon is a queue id where it has a digit, as each has.
-_MESSAGE = re.compile(rb"(?:((?=[A-Za-z]*\d|NOQUEUE|\w+: (?:to|from|client)=)" + _QUEUE_ID + rb"): )?(.*)\Z")
+_UNUSUAL = re.compile(rb"\n(?!(?:  ::| {3}::|:::)  //?\[\]: )(?!\Z)")
 
 # In brackets a quoted local part may hold anything, even a bracket. Old versions wrote none.
-_ADDRESS = rb'(?:<([^">]*(?:"(?:[^"\\]|\\.)*"[^">]*)*)>|([^<,\s]*))'
-_PEER = rb"([^\s\[\],]*)\[([^\s\[\]]*)\](?::\d+)?"
+_ADDRESS = rb'(?:<(?P<%(name)b>[^">]*(?:"(?:[^"\\]|\\.)*"[^">]*)*)>|(?P<bare_%(name)b>[^<,\s]*))'
+_TO, _ORIG_TO, _FROM = (_ADDRESS % {b"name": name} for name in (b"to", b"orig_to", b"from"))
+_PEER = rb"(?P<%(name)bname>[^\s\[\],]*)\[(?P<%(name)baddress>[^\s\[\],]*)\](?::\d+)?"
 
-# to, to, orig_to, orig_to, relay, conn_use, delay, delays, tls, dsn, more, status, reply
 DELIVERY = re.compile(
-    rb"to=" + _ADDRESS + rb"(?:, orig_to=" + _ADDRESS + rb")?(?:, relay=([^,\s]*))?(?:, conn_use=(\d+))?"
-    rb"(?:, delay=(\d+(?:\.\d+)?))?(?:, delays=([\d./]+))?(?:, tls=([^,\s]*))?"
-    rb"(?:, dsn=([245]\.\d{1,3}\.\d{1,3}))?((?:, (?!status=)[a-z_]+=[^,()\s]*)*)"
-    rb", status=([A-Za-z-]+)(?: \((.*))?\Z"
+    rb"to=" + _TO + rb"(?:, orig_to=" + _ORIG_TO + rb")?"
+    rb"(?:, relay=(?P<relay>[^,\s]*))?(?:, conn_use=(?P<conn_use>\d+))?(?:, delay=(?P<delay>\d+(?:\.\d+)?))?"
+    rb"(?:, delays=(?P<delays>[\d./]+))?(?:, tls=(?P<tls>[^,\s]*))?"
+    rb"(?:, dsn=(?P<dsn>[245]\.\d{1,3}\.\d{1,3}))?(?P<more>(?:, (?!status=)[a-z_]+=[^,()\s]*)*)"
+    rb", status=(?P<status>[A-Za-z-]+)(?: \((?P<reply>.*))?\Z"
 )
-# from, from, size, nrcpt
-QUEUED = re.compile(rb"from=" + _ADDRESS + rb", size=(\d{1,15}), nrcpt=(\d+)")
-# from, from, status
-EXPIRED = re.compile(rb"from=" + _ADDRESS + rb", status=((?:force-)?expired)(?:, .*)?\Z")
-# name, address, orig_queue_id, orig_client's name and address, the rest
+QUEUED = re.compile(rb"from=" + _FROM + rb", size=(?P<size>\d{1,15}), nrcpt=(?P<nrcpt>\d+)")
+EXPIRED = re.compile(rb"from=" + _FROM + rb", status=(?P<status>(?:force-)?expired)(?:, .*)?\Z")
 CLIENT = re.compile(
-    rb"client=" + _PEER + rb"(?:, orig_queue_id=(\w*))?(?:, orig_client=" + _PEER + rb")?(?:, (.*))?\Z"
+    rb"client=" + _PEER % {b"name": b""} + rb"(?:, orig_queue_id=(?P<orig_queue_id>\w*))?"
+    rb"(?:, orig_client=" + _PEER % {b"name": b"orig_"} + rb")?(?:, (?P<more>.*))?\Z"
 )
-_STORY = re.compile(rb"(?:uid=\d+ from=|(?:resent-)?message-id=)")
+_PICKED_UP = re.compile(rb"uid=\d+ from=")
+# As the sender wrote it: brackets may be missing, and blanks be within.
+_MESSAGE_ID = re.compile(rb"((?:resent-)?message-id)=<?(.*?)>?\Z")
 _PAIR = re.compile(rb"(?:\A|,? )([a-z][a-z_-]*)=(?:<([^>]*)>|([^,\s]*))")
 
 # What a delivery agent's status makes of the recipient. Probes (of verify(8), of `sendmail -bv`) deliver
@@ -94,11 +94,11 @@ class Message(NamedTuple):
 class Line(NamedTuple):
     """A line of Postfix's.
 
-    time: seconds since 1970; None where there was no such time. name: syslog_name with the service's own
-    part, as in "postfix-msn-a/drain". program: "smtp", "qmgr" and so on.
+    time: seconds since 1970. name: syslog_name with the service's own part, as in "postfix-msn-a/drain".
+    program: "smtp", "qmgr" and so on.
     """
 
-    time: int | None
+    time: int
     host: str
     name: str
     program: str
@@ -109,88 +109,85 @@ class Line(NamedTuple):
 def parse(line: bytes, stamps: Stamps) -> Line | None:
     """Return what a line tells; None where it isn't Postfix's, or cut before it told what is counted."""
     line = line.translate(None, LITTER)
-    match = _LINE.match(line) if POSTFIX_LINE.match(b"\n%b\n" % line) else None
-    message = parse_message(match[7]) if match else None
-    if match is None or message is None:
+    match = LINE.match(line) if len(line) < MAX_LINE else None
+    time = match and stamps[match[1]]
+    message = match and parse_message(match[4])
+    if match is None or time is None or message is None:
         return None
-    start = stamps.minute(match[1], match[3])
-    if start is None and message.kind in _COUNTED:
-        return None
-    name, _, program = _text(match[5]).rpartition("/")
-    time = None if start is None else start + int(match[2])
-    return Line(time, _text(match[4]), name, program, int(match[6]), message)
+    program, _, pid = _text(match[3]).partition("[")
+    name, _, program = program.rpartition("/")
+    return Line(time, _text(match[2]), name, program, int(pid[:-2]), message)
 
 
-def is_foreign(line: bytes) -> bool:
-    """Tell whether a line is another program's, whole as far as can be told."""
-    return _FOREIGN_LINE.match(line) is not None
+def is_postfix(line: bytes) -> bool:
+    """Tell whether a line begins like one of Postfix's, which is all that is asked of most."""
+    return _POSTFIX_LEFT.match(line.translate(None, _NAMES)) is not None
+
+
+def survey(text: bytes) -> tuple[int, list[tuple[bytes, bool]]]:
+    """Return how many lines a text has (whole ones), and those that don't begin like one of Postfix's.
+
+    With each of them: whether it begins as another program's line does.
+    """
+    left = (b"\n" + text).translate(None, _NAMES)
+    lines = left.count(b"\n") - 1
+    if sum(map(left.count, _USUAL)) == lines:
+        return lines, []
+    others = []
+    whole, beginnings = text.split(b"\n"), left[1:].split(b"\n")
+    number, at = 0, 0
+    for unusual in _UNUSUAL.finditer(left):
+        number += left.count(b"\n", at, unusual.start())
+        at = unusual.start()
+        if not _POSTFIX_LEFT.match(beginnings[number]):
+            others.append((whole[number], _FOREIGN_LEFT.match(beginnings[number]) is not None))
+    return lines, others
 
 
 def parse_message(message: bytes) -> Message | None:
     """Return what a line's message tells; None where it was cut before it told what is counted."""
-    match = _MESSAGE.match(message)
+    match = MESSAGE.match(message)
     if match is None:
         return None
     queue_id, text = match.groups(b"")
     reader = _READERS.get(text.partition(b"=")[0], _read_other) if queue_id else _read_other
     told = reader(text)
-    return told and Message(_text(queue_id), told[0], told[1], _text(text))
+    return told and Message(_text(queue_id), *told, _text(text))
 
 
 def _read_delivery(text: bytes) -> tuple[str, dict[str, str]] | None:
     match = DELIVERY.match(text)
-    if match is None or match[12] not in OUTCOMES:
+    if match is None or match["status"] not in OUTCOMES:
         return None
-    to, bare_to, orig_to, bare_orig_to, relay, conn_use, delay, delays, tls, dsn, more, status, reply = (
-        match.groups()
-    )
-    fields = {
-        "to": bare_to if to is None else to,
-        "orig_to": bare_orig_to if orig_to is None else orig_to,
-        "relay": relay,
-        "conn_use": conn_use,
-        "delay": delay,
-        "delays": delays,
-        "tls": tls,
-        "dsn": dsn,
-        "status": status,
-        "reply": None if reply is None else unclosed(reply),
-    }
-    return "delivery", {**_pairs(more), **_present(fields)}
+    fields = _fields(match)
+    if match["reply"]:
+        fields["reply"] = _text(unclosed(match["reply"]))
+    return "delivery", fields
 
 
 def _read_sender(text: bytes) -> tuple[str, dict[str, str]] | None:
     match = QUEUED.match(text)
     if match:
-        return "queued", _present({"from": match[1] or match[2], "size": match[3], "nrcpt": match[4]})
+        return "queued", _fields(match)
     match = EXPIRED.match(text)
     if match:
-        return "expired", _present({"from": match[1] or match[2], "status": match[3]})
+        return "expired", _fields(match)
     return None if b", status=" in text else _read_other(text)
 
 
 def _read_client(text: bytes) -> tuple[str, dict[str, str]] | None:
     match = CLIENT.match(text)
-    if match is None:
-        return None
-    name, address, orig_queue_id, orig_name, orig_address, more = match.groups()
-    fields = {
-        "client_name": name,
-        "client_address": address,
-        "orig_queue_id": orig_queue_id,
-        "orig_client_name": orig_name,
-        "orig_client_address": orig_address,
-    }
-    return "client", {**_pairs(more or b""), **_present(fields)}
+    return ("client", _fields(match)) if match else None
 
 
-def _read_other(text: bytes) -> tuple[str, dict[str, str]] | None:
-    return ("story", _pairs(text)) if _STORY.match(text) else ("other", {})
+def _read_other(text: bytes) -> tuple[str, dict[str, str]]:
+    message_id = _MESSAGE_ID.match(text)
+    if message_id:
+        return "story", {_text(message_id[1]): _text(message_id[2])}
+    return ("story", _pairs(text)) if _PICKED_UP.match(text) else ("other", {})
 
 
 _READERS = {b"to": _read_delivery, b"from": _read_sender, b"client": _read_client}
-# Without a time these are no use.
-_COUNTED = ("delivery", "expired", "client")
 
 
 def unclosed(reply: bytes) -> bytes:
@@ -202,8 +199,13 @@ def _pairs(text: bytes) -> dict[str, str]:
     return {_text(name): _text(bracketed or bare) for name, bracketed, bare in _PAIR.findall(text)}
 
 
-def _present(fields: dict[str, bytes | None]) -> dict[str, str]:
-    return {name: _text(value) for name, value in fields.items() if value is not None}
+def _fields(match: re.Match[bytes]) -> dict[str, str]:
+    """Return what a line tells by Postfix's names."""
+    found = {name: value for name, value in match.groupdict().items() if value is not None}
+    more = _pairs(found.pop("more", b""))
+    # A field that is not where it belongs, or not as it should be, is none.
+    unknown = {name: value for name, value in more.items() if name not in match.re.groupindex}
+    return {**unknown, **{name.replace("bare_", ""): _text(value) for name, value in found.items()}}
 
 
 def _text(value: bytes) -> str:

@@ -6,16 +6,19 @@ relayctl carries this module: standard library only, Python 3.9.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone, tzinfo
+from typing import TypeVar
 
 # RFC 3164 ("Nov  2 14:46"), the same with a year after the day or before the month, RFC 3339 and its kin.
-MINUTE = (
-    rb"[A-S][a-z]{2} [ \d]?\d (?:\d{4} )?\d\d:\d\d"
+# FreeBSD's syslogd may add facility and level, others the priority that stood in the packet.
+_STAMP = re.compile(
+    rb"(?:<\d{1,3}>)?"
+    rb"([A-S][a-z]{2} [ \d]?\d (?:\d{4} )?\d\d:\d\d"
     rb"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
-    rb"|\d{4} [A-S][a-z]{2} [ \d]?\d \d\d:\d\d"
+    rb"|\d{4} [A-S][a-z]{2} [ \d]?\d \d\d:\d\d)"
+    rb":(\d\d)(?:[.,]\d{1,9})?(Z| ?[+-]\d\d:?\d\d)?(?: <[\w.]{1,19}>)?\Z"
 )
-SECOND = rb":(\d\d)(?:[.,]\d{1,9})?"
-ZONE = rb"(?:Z| ?[+-]\d\d:?\d\d)?"
 
 _MONTHS = {
     month: number
@@ -24,6 +27,8 @@ _MONTHS = {
     )
 }
 _DIGITS = re.compile(rb"\d+")
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _REMEMBERED = 4096
 # A host's clock may run ahead of ours, and a log is read while it is written.
 _AHEAD = timedelta(days=1)
@@ -33,8 +38,23 @@ _LATEST = 2**31 - 60
 _YEARS_BACK = 9
 
 
-class Stamps:
-    """Turns stamps into seconds since 1970.
+class Memo(dict[_Key, _Value]):
+    """Values made of their keys when they are first asked for; at so many of them it is begun anew."""
+
+    def __init__(self, make: Callable[[_Key], _Value], limit: int) -> None:
+        super().__init__()
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, key: _Key) -> _Value:
+        if len(self) >= self._limit:
+            self.clear()
+        value = self[key] = self._make(key)
+        return value
+
+
+class Stamps(Memo[bytes, "int | None"]):
+    """When a line was written, by its stamp: seconds since 1970; None where there was no such time.
 
     now: seconds since 1970, when the log was read or, for a file of old, last written: a stamp without a year
     is of the latest year in which it isn't over a day later. zone: of stamps that tell none; None is the
@@ -42,21 +62,21 @@ class Stamps:
     """
 
     def __init__(self, *, now: float, zone: tzinfo | None) -> None:
+        super().__init__(self._time, _REMEMBERED)
         self._latest = datetime.fromtimestamp(now, zone).replace(tzinfo=None) + _AHEAD
         self._zone = zone
-        self._minutes: dict[tuple[bytes, bytes], int | None] = {}
+        self._minutes = Memo(self._parse, _REMEMBERED)
 
-    def minute(self, minute: bytes, zone: bytes) -> int | None:
-        """Return when a minute (as MINUTE matches it) began; None: there is no such time."""
-        try:
-            return self._minutes[minute, zone]
-        except KeyError:
-            if len(self._minutes) >= _REMEMBERED:
-                self._minutes.clear()
-            start = self._minutes[minute, zone] = self._parse(minute, zone)
-            return start
+    def _time(self, stamp: bytes) -> int | None:
+        match = _STAMP.match(stamp)
+        if match is None:
+            return None
+        minute, second, zone = match.groups(b"")
+        start = self._minutes[minute, zone]
+        return None if start is None else start + int(second)
 
-    def _parse(self, minute: bytes, zone: bytes) -> int | None:
+    def _parse(self, key: tuple[bytes, bytes]) -> int | None:
+        minute, zone = key
         try:
             moment = self._moment(minute)
             start = int(moment.replace(tzinfo=_offset(zone) if zone else self._zone).timestamp())
