@@ -14,10 +14,10 @@ from relays.agent.build import build
 from relays.domain.freshness import fresh_for
 from relays.domain.reading import InstanceFacts
 from relays.models import Host
-from relays.remote import keys, relayctl
+from relays.remote import keys, relayctl, write
 from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError, Unreachable
 from relays.remote.relayctl import Answer, Inventory, Snapshot
-from relays.remote.ssh import Limits
+from relays.remote.ssh import Limits, Target
 from relays.services.collect import interval_s, target_of
 
 MAX_SKEW_S = 30
@@ -59,6 +59,7 @@ def examine(host: Host) -> list[Check]:
         _clock(seen),
         _disk(seen),
         *_instances(seen),
+        _write_door(host, seen),
         _providers(host),
         _fresh(host),
     ]
@@ -283,6 +284,34 @@ _GUARD_REMEDY = (
 )
 _BIND_REMEDY = "Give each its own smtp_bind_address: providers judge the address."
 _HELO_REMEDY = "Give each its own myhostname (or smtp_helo_name), and a matching PTR record."
+
+
+def _write_door(host: Host, seen: _Seen) -> Check:
+    """Tell whether the console could change this host; one that only lets it look is as good a host."""
+    title = "The console may change the host"
+    if seen.hello is None:
+        return Check("write_door", None, title, "Not known: relayctl did not answer.")
+    target = Target(host.ssh_address, host.ssh_port, write.USER, host.host_key, keys.write_key_path())
+    install = f"Install it with --write-key {shlex.quote(keys.write_public_key())} beside --read-key."
+    try:
+        header = relayctl.hello(target, _LIMITS).header
+    except Refused as error:
+        return Check("write_door", None, title, f"It may only look: {error}", install)
+    except RemoteError as error:
+        return Check("write_door", False, title, str(error), install)
+    try:
+        ready = write.check(target, _LIMITS)
+    except RemoteError as error:
+        return Check("write_door", False, title, str(error), install)
+    problems = [f"{row.name}: {row.problem}" for row in ready.instances if row.problem]
+    if ready.host.problem:
+        problems.insert(0, ready.host.problem)
+    if problems:
+        return Check("write_door", False, title, "; ".join(problems), _WRITE_REMEDY)
+    return Check("write_door", True, title, f"user {write.USER}, as root by sudo, sha256 {header.sha256}")
+
+
+_WRITE_REMEDY = 'Make it so on the host, as root: docs/relayctl.md, "The write path", says what it needs.'
 
 
 def _helo_names(instance: InstanceFacts) -> tuple[str, ...]:

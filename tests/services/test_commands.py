@@ -157,4 +157,5 @@ def test_a_host_is_removed_only_after_a_yes(host: Host) -> None:
 def test_the_public_key_is_shown_with_the_commands(sshd: Sshd) -> None:
     shown = json.loads(run("relay", "key", "relay.example", "--json")[1])
     assert shown["read_key"] == keys.read_public_key()
+    assert shown["write_key"] == keys.write_public_key()
     assert "root@relay.example" in shown["install"][1]

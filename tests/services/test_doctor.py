@@ -1,14 +1,17 @@
 """Doctor: each precondition that does not hold is named, with what to do, whatever else is broken."""
 
+import getpass
 import hashlib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from relays.agent.build import build
 from relays.models import Host
+from relays.remote import write
 from relays.services import collect, doctor
 from relays.services.providers import load_shipped
 from tests.far_side import Sshd, host_row, inventory_row, snapshot_row, unread_row
@@ -34,7 +37,8 @@ def test_a_host_in_good_order_has_nothing_to_do(sshd: Sshd, host: Host) -> None:
     answers(sshd, inventory_row("msn-a"), inventory_row("aol-a"))
     collect.poll_host(host_id=host.pk)
     host.refresh_from_db()
-    assert [check for check in doctor.examine(host) if check.ok is not True or check.remedy] == []
+    checks = doctor.examine(host)
+    assert [check.code for check in checks if check.ok is not True or check.remedy] == ["write_door"]
 
 
 @pytest.mark.parametrize(
@@ -177,3 +181,55 @@ def test_it_changes_nothing(sshd: Sshd, host: Host) -> None:
     before = Host.objects.values().get()
     examine(host)
     assert Host.objects.values().get() == before
+
+
+@pytest.fixture
+def write_door(sshd: Sshd, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sshd:
+    """Let the console in as the write user, too, whom this far side does not tell from the other."""
+    settings.WRITE_KEY_PATH = sshd.key_path
+    monkeypatch.setattr(write, "USER", getpass.getuser())
+    return sshd
+
+
+def test_a_host_that_only_lets_the_console_look_is_told_how_to_let_it_change_something(
+    sshd: Sshd, host: Host
+) -> None:
+    check = examine(host)["write_door"]
+    assert (check.ok, "--write-key 'ssh-ed25519 " in check.remedy) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("problems", "ok", "detail"),
+    [
+        ((None, None), True, "as root by sudo"),
+        (("disk full", None), False, "disk full"),
+        ((None, "main.cf must be root's"), False, "msn-a: main.cf must be root's"),
+    ],
+)
+def test_what_keeps_the_console_from_changing_a_host_is_named(
+    write_door: Sshd, host: Host, problems: tuple[str | None, str | None], ok: bool, detail: str
+) -> None:
+    rows = [
+        {"kind": "host", "limits": {}, "journal_bytes": 0, "problem": problems[0]},
+        {"kind": "instance", "name": "msn-a", "fence": 0, "problem": problems[1]},
+    ]
+    write_door.answers(
+        {
+            "inventory": [inventory_row("msn-a")],
+            "snapshot": [snapshot_row("msn-a"), host_row()],
+            "write.check": rows,
+        }
+    )
+    check = examine(host)["write_door"]
+    assert (check.ok, detail in check.detail, bool(check.remedy)) == (ok, True, not ok)
+
+
+def test_a_write_door_that_answers_what_is_no_relayctl(write_door: Sshd, host: Host) -> None:
+    write_door.answers(
+        {"inventory": [inventory_row("msn-a")], "snapshot": [snapshot_row("msn-a"), host_row()]}
+    )
+    write_door.says(
+        write_door.script.read_text().replace("case $verb in", "case $verb in write.check) exit 1;;", 1)
+    )
+    check = examine(host)["write_door"]
+    assert (check.ok, bool(check.remedy)) == (False, True)

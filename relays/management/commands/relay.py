@@ -157,9 +157,11 @@ class Command(BaseCommand):
         address = known.ssh_address if known else options["host"] or "HOST"
         if options["json"]:
             commands = doctor.install_commands(ssh_address=address)
-            self.stdout.write(json.dumps({"read_key": keys.read_public_key(), "install": commands}, indent=1))
+            public = {"read_key": keys.read_public_key(), "write_key": keys.write_public_key()}
+            self.stdout.write(json.dumps({**public, "install": commands}, indent=1))
             return
         self.stdout.write(keys.read_public_key())
+        self.stdout.write(keys.write_public_key())
         self._commands(address)
 
     def _commands(self, address: str) -> None:
