@@ -73,7 +73,7 @@ def held(host: Sandbox, seconds: float) -> Iterator[str]:
 @contextmanager
 def slow_postqueue(host: Sandbox, seconds: float) -> Iterator[None]:
     """Have each queue run take so long, and be counted, before Postfix's own postqueue does it."""
-    host.run("cp", "-p", "/usr/sbin/postqueue", "/root/postqueue")
+    host.run("cp", "-pn", "/usr/sbin/postqueue", "/root/postqueue")
     host.write(
         "/root/slow",
         "#!/bin/sh\n"
@@ -86,7 +86,7 @@ def slow_postqueue(host: Sandbox, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        host.run("umount", "/usr/sbin/postqueue")
+        host.run("umount", "-l", "/usr/sbin/postqueue")
 
 
 def run_request(req_id: str, fence: int = 1) -> bytes:
@@ -531,7 +531,7 @@ def test_a_program_that_others_may_write_is_not_run_as_root(host: Sandbox) -> No
     try:
         assert "postqueue is not in" in run(host).error[2]
     finally:
-        host.run("umount", "/usr/sbin/postqueue")
+        host.run("umount", "-l", "/usr/sbin/postqueue")
 
 
 @pytest.mark.parametrize("folder", [f"{STATE}/ops", "/var/log/relay-fleet"])
