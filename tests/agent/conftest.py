@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ import pytest
 from relays.agent.build import build
 
 REQ_ID = "0c6e2b6a-test"
+
+
+@pytest.fixture(autouse=True)
+def _no_alarm_is_left() -> Iterator[None]:
+    """End the alarm of a deadline that a test made in this process, which would end a later test."""
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 class Answered:

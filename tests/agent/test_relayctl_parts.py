@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -35,14 +34,6 @@ PYTHON = sys.executable
 
 def python(program: str) -> list[str]:
     return [PYTHON, "-c", program]
-
-
-@pytest.fixture(autouse=True)
-def _no_alarm_is_left() -> Iterator[None]:
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 # Children
