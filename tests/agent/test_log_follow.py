@@ -219,6 +219,23 @@ def test_a_log_that_is_being_compressed_is_read_once(log: Log) -> None:
     assert log.new() == unread
 
 
+@COMPRESSORS
+def test_a_quiet_log_is_followed_from_a_file_that_is_over_and_compressed_later(
+    log: Log, compress: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_follow, "SETTLED_S", -1)
+    assert log.lines(100) == log.new()
+    log.path.rename(log.beside(".1"))
+    log.path.touch()
+    assert log.new() == []
+    log.beside(".1").rename(log.beside(".2"))
+    compress(log.beside(".2"))
+    assert log.new() == []
+    new = log.lines(3)
+    assert log.new() == new
+    assert log.new() == []
+
+
 @pytest.mark.parametrize(
     ("name", "rotated"),
     [
