@@ -6,13 +6,15 @@ An entry without a result is one whose process died in between: nothing is done 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from relays.agent.manifest import sync_directory, temporary, write_file
-from relays.agent.protocol import Refused, RelayctlError
+from relays.agent.protocol import Refused, RelayctlError, Replayed
 
 DIRECTORY = "/var/lib/relay-fleet/ops"
 KEPT_S = 30 * 86_400
@@ -42,8 +44,29 @@ def find(req_id: str) -> Entry | None:
 
 
 def begin(entry: Entry) -> Entry:
-    """Write that a request begins, and reserve room for its result. Raises OSError, nothing left behind."""
+    """Write that a request begins, and reserve room for its result. Raises OSError, nothing left behind.
+
+    Raises Replayed for an id that is there by now: two instances have two locks, and ids are of the host.
+    """
     entry = {**entry, "state": "begun", "begun_at": round(time.time(), 3)}
+    with _one_at_a_time():
+        if find(entry["req_id"]) is not None:
+            raise Replayed(f"request {entry['req_id']} has just begun on another instance")
+        _write_begun(entry)
+    return entry
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    descriptor = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_begun(entry: Entry) -> None:
     path = _path(entry["req_id"])
     try:
         write_file(path, _encoded(entry), _MODE)
@@ -51,7 +74,6 @@ def begin(entry: Entry) -> Entry:
     except OSError:
         abandon(entry["req_id"])
         raise
-    return entry
 
 
 def abandon(req_id: str) -> None:

@@ -55,7 +55,11 @@ def answer(request: Request, caller: Caller, deadline: Deadline) -> Answer:
 
 
 def record(request: Request | None, caller: Caller, error: RelayctlError) -> None:
-    """Write an error into the journal: `failed` if it may follow the effect. Raises OSError and Refused."""
+    """Write an error into the journal: `failed` if it may follow the effect. Raises OSError and Refused.
+
+    Whoever has the key must not fill the disk with what is refused.
+    """
+    _refuse_without_room_for_journal()
     told = {"code": error.code, "message": printable(str(error), 300)}
     event = "refused" if EXIT_REFUSED <= error.status <= EXIT_REPLAYED else "failed"
     journal.append(event, {**_told(request, caller), **told})
@@ -76,6 +80,7 @@ def _change(request: Request, caller: Caller, deadline: Deadline) -> dict[str, A
     instance = Instance(place.name)
     if request.dry_run:
         action = _planned(request, place, instance, caps, deadline)
+        _refuse_without_room_for_journal()
         journal.append("planned", {**_told(request, caller), "command": action.command})
         return _plan_row(request, action)
     with instance.locked({"verb": request.verb, "req_id": request.req_id, "op_id": request.op_id}):
@@ -185,13 +190,30 @@ def _result_row(entry: ops.Entry) -> dict[str, Any]:
 
 def _refuse_without_room(caps: Limits) -> None:
     """Raise Refused where what would be done could not be written down."""
+    _refuse_full_journal(caps)
+    for directory in (ops.DIRECTORY, journal.DIRECTORY):
+        _refuse_full_disk(directory)
+    ops.make_room()
+
+
+def _refuse_without_room_for_journal() -> None:
+    try:
+        caps = limits.load()
+    except Refused:
+        caps = Limits()
+    _refuse_full_journal(caps)
+    _refuse_full_disk(journal.DIRECTORY)
+
+
+def _refuse_full_journal(caps: Limits) -> None:
     if journal.size_bytes() > caps.journal_max_mb << 20:
         raise Refused(f"{journal.PATH} has reached {caps.journal_max_mb} MB: root must put it aside")
-    for directory in (ops.DIRECTORY, journal.DIRECTORY):
-        space = os.statvfs(directory)
-        if space.f_bavail * space.f_frsize < _ROOM_BYTES or (space.f_files and space.f_favail < _ROOM_INODES):
-            raise Refused(f"disk full: {directory} has no room to write down what would be done")
-    ops.make_room()
+
+
+def _refuse_full_disk(directory: str) -> None:
+    space = os.statvfs(directory)
+    if space.f_bavail * space.f_frsize < _ROOM_BYTES or (space.f_files and space.f_favail < _ROOM_INODES):
+        raise Refused(f"disk full: {directory} has no room to write down what would be done")
 
 
 def _op_result(request: Request, caller: Caller) -> list[dict[str, Any]]:
@@ -222,6 +244,7 @@ def _settled(request: Request, caller: Caller, req_id: str, fence: int) -> dict[
     with instance.locked({"verb": request.verb, "req_id": request.req_id, "op_id": request.op_id}):
         instance.check_fence(fence)
         if instance.fence() < fence:
+            _refuse_without_room_for_journal()
             journal.append("fenced", _told(request, caller))
             instance.raise_fence(fence)
         known = ops.find(req_id)

@@ -23,6 +23,7 @@ from tests.agent.write_host import (
     STATE,
     A,
     Answered,
+    B,
     ask,
     ask_reader,
     command,
@@ -567,7 +568,12 @@ def test_a_full_journal_stops_changes_until_root_has_put_it_aside(host: Sandbox)
     with host.inside(JOURNAL).open("ab") as file:
         file.truncate(file.tell() + (1 << 20))
     try:
+        size = host.inside(JOURNAL).stat().st_size
         assert "has reached 1 MB" in run(host).error[2]
+        assert "has reached 1 MB" in run(host, dry_run=True).error[2]
+        assert "could not be written down" in ask(host, b"{").error[2]
+        # What is refused does not fill the disk either.
+        assert host.inside(JOURNAL).stat().st_size == size
     finally:
         host.run("rm", "-r", str(Path(LIMITS).parent), JOURNAL)
     assert run(host).row["state"] == "done"
@@ -650,3 +656,29 @@ def test_answers_are_complete_replies(host: Sandbox) -> None:
     answered: Answered = run(host)
     assert answered.lines[-1] == {"end": True, "rows": 1, "truncated": False}
     assert answered.stderr == ""
+
+
+def test_one_id_at_once_on_two_instances_is_done_on_one_of_them(host: Sandbox) -> None:
+    host.run("postfix", "-c", B, "start")
+    try:
+        for _ in range(5):
+            forget_pace(host)
+            host.inside(f"{STATE}/instances/msn-b/pace.json").unlink(missing_ok=True)
+            req_id = new_id()
+            asked = [
+                subprocess.Popen(command(host), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                for _ in range(2)
+            ]
+            for process, instance in zip(asked, ("msn-a", "msn-b"), strict=True):
+                assert process.stdin is not None
+                sent: dict[str, Any] = {"op_id": "op-1", "fence": 1, "args": {"instance": instance}}
+                process.stdin.write(request("queue.run", req_id=req_id, **sent))
+                process.stdin.close()
+            statuses = sorted(process.wait(30) for process in asked)
+            for process in asked:
+                assert process.stdout is not None
+                process.stdout.close()
+            assert statuses == [0, 14]
+            assert result_of(host, req_id)["state"] == "done"
+    finally:
+        host.run("postfix", "-c", B, "stop")
