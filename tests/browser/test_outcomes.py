@@ -48,6 +48,21 @@ def test_a_poll_brings_new_figures_and_leaves_chart_and_open_details(visit: Visi
     assert visit.unexpected == []
 
 
+def test_a_poll_takes_no_row_from_who_is_changing_its_provider(visit: Visit) -> None:
+    page, instance = open_provider(visit)
+    row = page.locator("#domains tbody tr").first
+    row.get_by_role("link", name="Change the provider of hotmail.com").click()
+    choice = row.get_by_label("Provider of hotmail.com")
+    choice.select_option("yahoo")
+    InstanceState.objects.filter(instance=instance).update(outcomes_at=timezone.now())
+    poll(page)
+    page.wait_for_timeout(500)
+    expect(choice).to_have_value("yahoo")
+    row.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("from now on")
+    assert visit.unexpected == []
+
+
 def test_a_hostile_reply_opens_as_text(visit: Visit) -> None:
     page, _ = open_provider(visit)
     reply = page.locator("#replies tbody tr").first
