@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from relays.domain.shares import percent
 from relays.selectors.outcome_page import delay_words
 from relays.selectors.outcomes import Span
 
@@ -84,8 +83,7 @@ def _share(name: str, times: list[int], shares: list[float | None], colour: str)
         "name": name,
         "x": times,
         "y": [None if share is None else round(100 * share, 2) for share in shares],
-        "text": [percent(share) for share in shares],
-        "hovertemplate": "%{text}",
+        "hovertemplate": "%{y:.1f} %",
         "yaxis": "y2",
         "line": {"color": COLOURS[colour], "width": 1.5, "shape": "hv"},
         "marker": {"size": 2},

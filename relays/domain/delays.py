@@ -1,6 +1,8 @@
 """Delays told from a histogram."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 
 def quantile(bins: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
@@ -11,13 +13,15 @@ def quantile(bins: Sequence[int], bounds: Sequence[float], share: float) -> floa
     grow by factors; evenly over time in the first, which begins at 0. The last has no end: what falls into it
     is told as its beginning, "at least".
     """
-    rank = share * sum(bins)
+    counted = list(accumulate(bins))
+    rank = share * counted[-1]
     if not rank:
         return None
-    lower, below = 0.0, 0
-    for upper, number in zip(bounds, bins, strict=False):
-        if below + number >= rank:
-            part = (rank - below) / number
-            return lower * (upper / lower) ** part if lower else upper * part
-        lower, below = upper, below + number
-    return lower
+    place = bisect_left(counted, rank)
+    if place == len(bounds):
+        return float(bounds[-1])
+    part = 1 - (counted[place] - rank) / bins[place]
+    if place == 0:
+        return bounds[0] * part
+    lower, upper = bounds[place - 1], bounds[place]
+    return float(lower * (upper / lower) ** part)

@@ -27,7 +27,7 @@ from relays.selectors.ranges import DAY_S, HOUR_S, Range
 Scope = Provider | Instance
 
 _BINS = tuple(f"delay_{number:02}" for number in range(len(DELAY_BOUNDS) + 1))
-_SUMS = [Sum(name) for name in (*Outcome._fields, *_BINS)]
+_COUNTS = (*Outcome._fields, *_BINS)
 _INSTANCE_TABLES: dict[int, type[Model]] = {300: Outcomes, HOUR_S: OutcomesHour, DAY_S: OutcomesDay}
 _PROVIDER_TABLES: dict[int, type[Model]] = {
     300: Outcomes,
@@ -85,12 +85,13 @@ def outcomes_over_time(scope: Scope, chosen: Range, now: datetime, until: dateti
     known yet, and is left out.
     """
     tables = _PROVIDER_TABLES if isinstance(scope, Provider) else _INSTANCE_TABLES
+    table = tables[chosen.span_s]
+    found = table._default_manager.filter(ts__gte=chosen.first(now, chosen.span_s), **in_scope(scope))
     rows = (
-        tables[chosen.span_s]
-        ._default_manager.filter(ts__gte=chosen.first(now, chosen.span_s), **in_scope(scope))
-        .order_by("ts")
-        .values_list("ts")
-        .annotate(*_SUMS)
+        # They have one row a span already.
+        found.order_by("ts").values_list("ts", *_COUNTS)
+        if table in (ProviderOutcomesHour, ProviderOutcomesDay)
+        else found.order_by("ts").values_list("ts").annotate(*(Sum(name) for name in _COUNTS))
     )
     width = 1 + len(Outcome._fields)
     spans = [Span(row[0], Outcome._make(row[1:width]), row[width:]) for row in rows]

@@ -141,7 +141,7 @@ def test_a_chart_has_the_counts_and_is_304_while_nothing_changed(
     assert traces["sent"]["y"][0] == 620
     assert traces["deferred"]["y"][0] == 20
     assert traces["suspended"]["y"][0] == 100
-    assert traces["deferral share"]["text"][0] == "16 %"
+    assert traces["deferral share"]["y"][0] == 16.04
     assert traces["delay p50"]["text"][0] == "1.4 s"
     assert viewer.get(path, headers={"If-None-Match": answer["ETag"]}).status_code == 304
     InstanceState.objects.update(outcomes_at=timezone.now() + timedelta(seconds=1))
