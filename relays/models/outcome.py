@@ -72,7 +72,8 @@ class Outcomes(_InstanceOutcomes):
     pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id")
 
     class Meta:
-        indexes = [models.Index(fields=["ts"], name="outcomes_ts")]
+        # The provider finds its rows of the last hours without looking into those of all others.
+        indexes = [models.Index(fields=["ts", "provider"], name="outcomes_ts_provider")]
 
 
 class OutcomesHour(_InstanceOutcomes):
