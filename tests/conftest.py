@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import django
 import pytest
@@ -15,6 +16,7 @@ from coverage.exceptions import NoDataError
 from django.conf import settings
 from django.db import connections
 from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from tests.servers import PostgreSQL, RabbitMQ, Redis
 
@@ -91,6 +93,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(line, red=short)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Keep a copy of the migrated database for tests with real transactions to end with."""
+    # Models can be read only once Django is set up, which is after this file.
+    from tests.pristine import keep_pristine  # noqa: PLC0415
+
+    with django_db_blocker.unblock():
+        keep_pristine()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _pages_without_collectstatic() -> Iterator[None]:
     """Let pages be rendered with the files as they lie in static/, not as collectstatic names them."""
@@ -98,6 +110,13 @@ def _pages_without_collectstatic() -> Iterator[None]:
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
     with override_settings(STORAGES=storages):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_anchor_file(tmp_path: Path) -> Iterator[None]:
+    """Give each test its own note of the audit trail's head: the trail itself begins anew with each."""
+    with override_settings(AUDIT_ANCHOR_PATH=tmp_path / "audit_head"):
         yield
 
 
