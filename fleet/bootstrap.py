@@ -38,11 +38,24 @@ def secret_key(data_dir: Path) -> str:
 
     Raises DataDirUnusable where another user's start has made it.
     """
-    path = data_dir / "secret_key"
+    return _secret(data_dir / "secret_key", secrets.token_urlsafe(50))
+
+
+def make_audit_key(path: Path) -> None:
+    """Make the key of the audit trail's chain on the first start: 32 bytes in hexadecimal, 0600.
+
+    Without it no event can be written or verified, so it belongs into the backup, apart from the database's.
+    Raises DataDirUnusable where another user's start has made it.
+    """
+    _secret(path, secrets.token_hex(32))
+
+
+def _secret(path: Path, fresh: str) -> str:
+    """Return the text of a secret file, writing `fresh` to it where there is none yet."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        return _create_once(path, secrets.token_urlsafe(50))
+        return _create_once(path, fresh)
     except PermissionError as error:
         raise DataDirUnusable(
             f"{path} belongs to another user: start as that user, or set FLEET_DATA to another folder."

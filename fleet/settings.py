@@ -19,6 +19,10 @@ DATA_DIR = Path(env.str("FLEET_DATA", default=str(BASE_DIR / "var"))).resolve()
 bootstrap.prepare_data_dir(DATA_DIR)
 SECRET_KEY = env.str("FLEET_SECRET_KEY", default="") or bootstrap.secret_key(DATA_DIR)
 
+AUDIT_KEY_PATH = Path(env.str("FLEET_AUDIT_KEY", default=str(DATA_DIR / "keys" / "audit_key")))
+bootstrap.make_audit_key(AUDIT_KEY_PATH)
+AUDIT_ANCHOR_PATH = AUDIT_KEY_PATH.with_name("audit_head")
+
 DEBUG = env.bool("FLEET_DEBUG", default=False)
 ALLOWED_HOSTS = env.list("FLEET_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("FLEET_CSRF_TRUSTED_ORIGINS", default=[])
@@ -200,6 +204,8 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": _DISPATCH_EVERY_S,
         "options": {"expires": 30},
     },
+    "sweep-operations": {"task": "relays.tasks.sweep_operations", "schedule": 20, "options": {"expires": 20}},
+    "anchor-audit": {"task": "relays.tasks.anchor_audit", "schedule": 300, "options": {"expires": 300}},
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
     "reclassify": {"task": "relays.tasks.reclassify", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},

@@ -1,7 +1,9 @@
 """Rows: what the console knows of hosts, instances and providers, and when it learned it."""
 
+from relays.models.audit import AuditEvent, AuditHead, AuditParams
 from relays.models.host import Host
 from relays.models.instance import Address, Instance
+from relays.models.operation import InstanceLock, Operation, OperationStep
 from relays.models.origin import Accepted, AcceptedDay, AcceptedHour, Client, Origin
 from relays.models.outcome import (
     DomainOutcomesDay,
@@ -28,14 +30,20 @@ __all__ = [
     "AcceptedDay",
     "AcceptedHour",
     "Address",
+    "AuditEvent",
+    "AuditHead",
+    "AuditParams",
     "Client",
     "DomainOutcomesDay",
     "DomainOutcomesHour",
     "Host",
     "ImportedTotals",
     "Instance",
+    "InstanceLock",
     "InstanceState",
     "LogSource",
+    "Operation",
+    "OperationStep",
     "Origin",
     "Outcomes",
     "OutcomesDay",

@@ -27,6 +27,8 @@ class Instance(models.Model):
     inventory = models.JSONField(default=dict, blank=True)
     first_seen_at = models.DateTimeField()
     removed_at = models.DateTimeField(null=True, blank=True)
+    # The greatest fence an operation was given here: the host refuses a smaller one than it has seen.
+    fence = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         ordering = ["name", "host_id"]

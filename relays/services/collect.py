@@ -21,11 +21,12 @@ from relays.domain.reading import InstanceReading
 from relays.domain.text import printable
 from relays.models import Host
 from relays.models.host import PollOutcome
-from relays.remote import keys, relayctl
+from relays.remote import relayctl
 from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError
 from relays.remote.relayctl import Inventory, Snapshot
-from relays.remote.ssh import Limits, Target
+from relays.remote.ssh import Limits
 from relays.services import dispatch
+from relays.services.doors import read_target
 from relays.services.instances import reconcile
 from relays.services.judging import Judge
 from relays.services.logs import LogPoll, read_logs
@@ -103,11 +104,6 @@ def poll_host(*, host_id: int, force: bool = False) -> Poll | None:
     return replace(poll, logs=logs)
 
 
-def target_of(host: Host) -> Target:
-    """Return how SSH reaches a host."""
-    return Target(host.ssh_address, host.ssh_port, host.ssh_user, host.host_key, keys.read_key_path())
-
-
 def interval_s(host: Host) -> int:
     """Return how often a host is polled, in seconds."""
     return host.poll_interval_s or settings.POLL_INTERVAL_S
@@ -140,7 +136,7 @@ def _ask(host: Host) -> _Answer:
     if not host.host_key:
         raise Refused("No host key is pinned yet: accept the one it offers.")
     asked_at = timezone.now()
-    limits, target = _limits(host), target_of(host)
+    limits, target = _limits(host), read_target(host)
     snapshot = relayctl.snapshot(target, limits, domains=SNAPSHOT_DOMAINS)
     known = _known_instances(host)
     needed = _needs_inventory(host, snapshot, known, asked_at)
@@ -202,7 +198,7 @@ def _states(host: Host, answer: _Answer, told: Mapping[int, InstanceReading]) ->
 
 
 def _read_logs(host: Host) -> tuple[LogPoll, ...]:
-    return read_logs(host=host, target=target_of(host), limits=_limits(host))
+    return read_logs(host=host, target=read_target(host), limits=_limits(host))
 
 
 def _judge_again(host: Host, answer: _Answer, states: Mapping[int, State]) -> None:

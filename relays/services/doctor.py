@@ -17,8 +17,9 @@ from relays.models import Host
 from relays.remote import keys, relayctl, write
 from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError, Unreachable
 from relays.remote.relayctl import Answer, Inventory, Snapshot
-from relays.remote.ssh import Limits, Target
-from relays.services.collect import interval_s, target_of
+from relays.remote.ssh import Limits
+from relays.services.collect import interval_s
+from relays.services.doors import read_target, write_target
 
 MAX_SKEW_S = 30
 MAX_SHELL_START_S = 1.0
@@ -93,7 +94,7 @@ def _look(host: Host) -> _Seen:
     if not host.host_key:
         seen.error = Refused("No host key is pinned yet.")
         return seen
-    target = target_of(host)
+    target = read_target(host)
     try:
         relayctl.hello(target, _LIMITS)
         # The second one finds the connection kept: what is left is the host's own time to start.
@@ -291,7 +292,7 @@ def _write_door(host: Host, seen: _Seen) -> Check:
     title = "The console may change the host"
     if seen.hello is None:
         return Check("write_door", None, title, "Not known: relayctl did not answer.")
-    target = Target(host.ssh_address, host.ssh_port, write.USER, host.host_key, keys.write_key_path())
+    target = write_target(host)
     install = f"Install it with --write-key {shlex.quote(keys.write_public_key())} beside --read-key."
     try:
         header = relayctl.hello(target, _LIMITS).header
