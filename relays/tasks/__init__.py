@@ -1,4 +1,4 @@
-"""What the workers of queue `collect` run. A message carries an id and nothing else; the rows decide.
+"""What the workers run. A message carries an id and nothing else; the rows decide.
 
 Celery closes the database connections of its threads after each task.
 """
@@ -6,9 +6,18 @@ Celery closes the database connections of its threads after each task.
 from celery import shared_task
 from django.utils import timezone
 
-from relays.services import collect, reasons, rollup
+from relays.services import anchors, collect, operations, reasons, rollup
 
-__all__ = ["collect_host", "dispatch_due_polls", "prune", "reclassify", "roll_up"]
+__all__ = [
+    "anchor_audit",
+    "collect_host",
+    "dispatch_due_polls",
+    "operate",
+    "prune",
+    "reclassify",
+    "roll_up",
+    "sweep_operations",
+]
 
 
 @shared_task(name="relays.tasks.dispatch_due_polls", queue="collect")  # type: ignore[untyped-decorator]
@@ -33,9 +42,28 @@ def roll_up() -> None:
 def prune() -> None:
     """Delete what is older than its retention."""
     rollup.prune(now=timezone.now())
+    operations.forget_unconfirmed(now=timezone.now())
 
 
 @shared_task(name="relays.tasks.reclassify", queue="collect")  # type: ignore[untyped-decorator]
 def reclassify() -> None:
     """Give replies that older rules judged the reasons that hold now."""
     reasons.reclassify()
+
+
+@shared_task(name="relays.tasks.operate", queue="operate")  # type: ignore[untyped-decorator]
+def operate(operation_id: int) -> None:
+    """Run one operation, if nobody else does."""
+    operations.run(operation_id=operation_id)
+
+
+@shared_task(name="relays.tasks.sweep_operations", queue="operate")  # type: ignore[untyped-decorator]
+def sweep_operations() -> None:
+    """Send again what is to be done and in nobody's hands."""
+    operations.sweep()
+
+
+@shared_task(name="relays.tasks.anchor_audit", queue="operate")  # type: ignore[untyped-decorator]
+def anchor_audit() -> None:
+    """Write the head of the audit trail where no change to the database reaches."""
+    anchors.anchor_everywhere()

@@ -1,0 +1,102 @@
+"""Kinds of operation: what each may do, how it is planned, how it runs. Apps register theirs at start-up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from relays.domain.audit import canonical, digest
+
+if TYPE_CHECKING:
+    from relays.models import Instance
+    from relays.services.job import Job
+
+
+class PlanRefused(Exception):
+    """An operation that must not be begun; the text says why and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an operation will do, as the operator confirms it. All values are JSON.
+
+    commands: as they will run on the host, a list of words each; counts: what it touches, by name, "messages"
+    among them where it touches messages; facts: what the plan was made on; notes: side effects.
+    """
+
+    summary: str
+    commands: list[list[str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the plan that as_json() gave."""
+        return cls(**value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as it is stored."""
+        return asdict(self)
+
+    def hash(self, kind: str, target: str, params: Mapping[str, Any]) -> str:
+        """Return the name of this plan for this target: what was confirmed is what runs."""
+        return digest(canonical([kind, target, dict(params), self.as_json()]))
+
+
+class Kind(ABC):
+    """One kind of operation on an instance."""
+
+    # "queue.run": stands in URLs, audit events and the API.
+    name: ClassVar[str]
+    # "Try deferred mail now": the button and the page's title.
+    title: ClassVar[str]
+    # Django's name of the permission: asked for when it is requested, and again when it runs.
+    permission: ClassVar[str]
+    # How long it may take from its first claim to its end.
+    deadline: ClassVar[timedelta] = timedelta(minutes=2)
+
+    @abstractmethod
+    def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters checked and complete. Raises PlanRefused."""
+
+    @abstractmethod
+    def plan(self, instance: Instance, params: Mapping[str, Any]) -> Plan:
+        """Look at the host and say what would be done; changes nothing. Raises PlanRefused, RemoteError."""
+
+    def moved(self, then: Plan, now: Plan) -> str:
+        """Say how the facts have moved by more than the plan allows since then; "" where they have not."""
+        return "" if then.facts == now.facts else "The instance has changed since the plan was made."
+
+    @abstractmethod
+    def run(self, job: Job) -> str:
+        """Do it, and return what came of it in one sentence.
+
+        Runs again from its beginning after a crash or a wait: whatever changes something goes through
+        job.step, which returns what is known of a step that was done before.
+        """
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known. Raises ValueError for a name that is taken."""
+    if kind.name in _kinds:
+        raise ValueError(f"Two kinds of operation are called {kind.name}.")
+    _kinds[kind.name] = kind
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of that name. Raises PlanRefused where there is none."""
+    if name not in _kinds:
+        raise PlanRefused(f"There is no operation called {name[:40]!r}.")
+    return _kinds[name]
+
+
+def all_kinds() -> list[Kind]:
+    """Return all kinds, by name."""
+    return [_kinds[name] for name in sorted(_kinds)]
