@@ -4,3 +4,11 @@ from django.apps import AppConfig
 class RelaysConfig(AppConfig):
     name = "relays"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Make the operations on a relay known; dns adds its own."""
+        from relays.services import kinds
+        from relays.services.queue_actions import InstanceReload, QueueRun
+
+        kinds.register(QueueRun())
+        kinds.register(InstanceReload())
