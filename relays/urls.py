@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relays.views import domains, hosts, instances, origins, providers, reasons
+from relays.views import audit, domains, hosts, instances, operations, origins, providers, reasons
 
 app_name = "relays"
 urlpatterns = [
@@ -28,6 +28,13 @@ urlpatterns = [
     path("origins/<int:pk>/remove/", origins.origin_remove, name="origin-remove"),
     path("clients/<int:pk>/adopt/", origins.client_adopt, name="client-adopt"),
     path("domains/<int:pk>/provider/", domains.domain_provider, name="domain-provider"),
+    path("instances/<int:pk>/plan/<str:kind>/", operations.operation_plan, name="operation-plan"),
+    path("operations/", operations.operation_list, name="operation-list"),
+    path("operations/<int:pk>/", operations.operation_detail, name="operation"),
+    path("operations/<int:pk>/confirm/", operations.operation_confirm, name="operation-confirm"),
+    path("operations/<int:pk>/abort/", operations.operation_abort, name="operation-abort"),
+    path("audit/", audit.audit_list, name="audit-list"),
+    path("audit/export/", audit.audit_export, name="audit-export"),
     path("providers/", providers.provider_list, name="provider-list"),
     path("add-provider/", providers.provider_add, name="provider-add"),
     path("providers/<slug:slug>/", providers.provider_detail, name="provider"),

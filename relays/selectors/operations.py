@@ -1,0 +1,242 @@
+"""Operations as their pages and commands show them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from relays.domain.audit import canonical, digest
+from relays.domain.words import count, span, visible
+from relays.models import Operation, OperationStep
+from relays.models.operation import ENDED, LIVE, OperationState, StepState
+from relays.selectors.figures import Clock, clock, moment
+from relays.services.kinds import PlanRefused, kind_of
+from relays.services.operations import PLAN_HOLDS, names_must_be_typed
+
+_TONES = {
+    OperationState.PLANNED: "idle",
+    OperationState.QUEUED: "info",
+    OperationState.RUNNING: "info",
+    OperationState.DONE: "ok",
+    OperationState.FAILED_SAFE: "warn",
+    OperationState.ABORTED: "idle",
+    OperationState.UNKNOWN: "bad",
+}
+_STEP_TONES = {
+    StepState.BEGUN: "info",
+    StepState.DONE: "ok",
+    StepState.FAILED: "warn",
+    StepState.UNKNOWN: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """A line of the list."""
+
+    id: int
+    title: str
+    target: str
+    state: str
+    tone: str
+    who: str
+    reason: str
+    outcome: str
+    at: str
+    took: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step as its line and what is under it."""
+
+    number: int
+    name: str
+    state: str
+    tone: str
+    begun: Clock | None
+    took: str
+    command: str
+    output: str
+    error: str
+    req_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationPage:
+    """Everything of one operation. tag: changes whenever anything that is shown does, but ages."""
+
+    operation: Operation
+    title: str
+    state: str
+    tone: str
+    tag: str
+    is_live: bool
+    may_be_confirmed: bool
+    plan_left: str
+    type_name: bool
+    counts: list[tuple[str, str]]
+    commands: list[str]
+    notes: list[str]
+    params: list[tuple[str, str]]
+    steps: list[StepRow]
+    facts: list[tuple[str, str]]
+    percent: int | None
+    progress: str
+    waits_for: str
+
+
+def operation_rows(operations: Iterable[Operation], now: datetime) -> list[OperationRow]:
+    """Return operations as lines, in the order they come in."""
+    return [_row(operation, now) for operation in operations]
+
+
+def search(*, state: str = "", kind: str = "", instance: str = "", who: str = "") -> QuerySet[Operation]:
+    """Return the operations that a filter asks for, newest first; an empty filter asks for nothing.
+
+    state: a state's name, `live` or `ended`. Plans that nobody confirmed are left out unless asked for.
+    """
+    chosen: Q = {"live": Q(state__in=LIVE), "ended": Q(state__in=ENDED)}.get(state) or (
+        Q(state=state) if state in OperationState.values else ~Q(state=OperationState.PLANNED)
+    )
+    if kind:
+        chosen &= Q(kind=kind)
+    if instance:
+        chosen &= Q(instance_name=instance) | Q(host_name=instance)
+    if who:
+        chosen &= Q(requested_by_name=who)
+    return Operation.objects.filter(chosen).order_by("-pk")
+
+
+def operation_page(operation: Operation, now: datetime) -> OperationPage:
+    """Return one operation as its page shows it."""
+    steps = list(operation.steps.all())
+    left = operation.planned_at + PLAN_HOLDS - now
+    planned = operation.state == OperationState.PLANNED
+    progress = operation.progress or {}
+    total = progress.get("total") or 0
+    return OperationPage(
+        operation=operation,
+        title=_title(operation),
+        state=operation.get_state_display(),
+        tone=_TONES[OperationState(operation.state)],
+        tag=_tag(operation, steps, bool(_waits_for(operation, now))),
+        is_live=operation.is_live,
+        may_be_confirmed=planned and left > timedelta(0),
+        plan_left=span(left.total_seconds()),
+        type_name=names_must_be_typed(operation),
+        counts=[(name, count(number)) for name, number in operation.plan.get("counts", {}).items()],
+        commands=[_command(words) for words in operation.plan.get("commands", [])],
+        notes=list(operation.plan.get("notes", [])),
+        params=[(name, visible(str(value))) for name, value in operation.params.items() if value is not None],
+        steps=[_step(step) for step in steps],
+        facts=_facts(operation, now),
+        percent=min(100, 100 * progress.get("done", 0) // total) if total else None,
+        progress=str(progress.get("text", "")),
+        waits_for=_waits_for(operation, now),
+    )
+
+
+def _row(operation: Operation, now: datetime) -> OperationRow:
+    return OperationRow(
+        id=operation.pk,
+        title=_title(operation),
+        target=_target(operation),
+        state=operation.get_state_display(),
+        tone=_TONES[OperationState(operation.state)],
+        who=operation.requested_by_name,
+        reason=operation.reason,
+        outcome=operation.outcome,
+        at=moment(operation.confirmed_at or operation.planned_at, now),
+        took=_took(operation.started_at, operation.ended_at),
+    )
+
+
+def _title(operation: Operation) -> str:
+    try:
+        return kind_of(operation.kind).title
+    except PlanRefused:
+        # Of an app that is not installed any more.
+        return operation.kind
+
+
+def _target(operation: Operation) -> str:
+    return " on ".join(name for name in (operation.instance_name, operation.host_name) if name)
+
+
+def _facts(operation: Operation, now: datetime) -> list[tuple[str, str]]:
+    facts = [
+        ("Target", _target(operation)),
+        ("Asked for by", operation.requested_by_name),
+        ("Reason", operation.reason),
+        ("Ticket", operation.ticket),
+        ("Planned", _told(operation.planned_at, now)),
+        ("Confirmed", _told(operation.confirmed_at, now)),
+        ("Begun", _told(operation.started_at, now)),
+        ("Ended", _told(operation.ended_at, now)),
+        ("Took", _took(operation.started_at, operation.ended_at)),
+        ("Fence", str(operation.fence) if operation.fence else ""),
+        ("Attempts", str(operation.attempt) if operation.attempt > 1 else ""),
+        ("Plan", operation.plan_hash[:12]),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _told(at: datetime | None, now: datetime) -> str:
+    shown = clock(at, now)
+    return f"{shown.text} ({span((now - at).total_seconds())} ago)" if shown and at else ""
+
+
+def _took(begun: datetime | None, ended: datetime | None) -> str:
+    if begun is None or ended is None:
+        return ""
+    seconds = (ended - begun).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 10 else span(seconds)
+
+
+def _step(step: OperationStep) -> StepRow:
+    answer: dict[str, Any] = step.response
+    return StepRow(
+        number=step.number,
+        name=step.name,
+        state=step.get_state_display(),
+        tone=_STEP_TONES[StepState(step.state)],
+        begun=clock(step.begun_at, step.begun_at),
+        took=_took(step.begun_at, step.ended_at),
+        command=_command(answer.get("command") or []),
+        output=visible(str(answer.get("output", ""))),
+        error=step.error,
+        req_id=str(step.req_id),
+    )
+
+
+def _command(words: list[str]) -> str:
+    return visible(" ".join(words))
+
+
+def _waits_for(operation: Operation, now: datetime) -> str:
+    """Say what a live operation waits for; "" where a worker has it."""
+    if not operation.is_live:
+        return ""
+    if operation.abort_requested_by and operation.state == OperationState.RUNNING:
+        return f"{operation.abort_requested_by} asked for it to stop: it does so after the step under way."
+    if operation.due_at is not None and operation.due_at > now:
+        return f"It goes on in {span((operation.due_at - now).total_seconds())}."
+    if operation.lease_until is None or operation.lease_until <= now:
+        return "No worker has it: it runs as soon as one is there."
+    return ""
+
+
+def _tag(operation: Operation, steps: list[OperationStep], waits: bool) -> str:
+    shown = [
+        operation.state,
+        operation.attempt,
+        str(operation.due_at),
+        operation.abort_requested_by,
+        operation.progress,
+        waits,
+        [step.state for step in steps],
+    ]
+    return digest(canonical(shown))[:12]
