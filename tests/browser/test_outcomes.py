@@ -52,7 +52,7 @@ def test_a_poll_takes_no_row_from_who_is_changing_its_provider(visit: Visit) -> 
     page, instance = open_provider(visit)
     row = page.locator("#domains tbody tr").first
     row.get_by_role("link", name="Change the provider of hotmail.com").click()
-    choice = row.get_by_label("Provider of hotmail.com")
+    choice = row.get_by_label("Provider of hotmail.com", exact=True)
     choice.select_option("yahoo")
     InstanceState.objects.filter(instance=instance).update(outcomes_at=timezone.now())
     poll(page)
