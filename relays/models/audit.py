@@ -1,6 +1,6 @@
 """The audit trail: events that only ever grow in number, chained so that a changed one shows.
 
-The database refuses to change or delete an event (triggers of migration 0008), and the key of the chain lies
+The database refuses to change or delete an event (triggers of migration 0009), and the key of the chain lies
 outside it: docs/decisions/0091-audit-chain.md.
 """
 

@@ -35,6 +35,6 @@ def take_changes(apps, schema_editor):
 class Migration(migrations.Migration):
     """An event stays as it was written. Its params lie in a table of their own, where they can be deleted."""
 
-    dependencies = [("relays", "0007_operations_and_audit")]
+    dependencies = [("relays", "0008_operations_and_audit")]
 
     operations = [migrations.RunPython(refuse_changes, take_changes)]

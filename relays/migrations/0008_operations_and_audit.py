@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('relays', '0006_refusals_of_the_hour'),
+        ('relays', '0007_outcomes_by_time_and_provider'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
