@@ -19,6 +19,8 @@ from relays.models import (
     Host,
     Instance,
     InstanceState,
+    Operation,
+    OperationStep,
     Origin,
     Outcomes,
     OutcomesDay,
@@ -35,6 +37,7 @@ from relays.models import (
     Sample,
     SampleHour,
 )
+from relays.services.audit import Actor, Subject, record
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0aA"
 THROTTLE = "host mx.hotmail.com[198.51.100.25] said: 421 4.7.0 Try again later (in reply to RCPT TO command)"
@@ -317,6 +320,52 @@ def origins_make(instances: dict[str, Instance]) -> dict[str, Origin]:
         accepted_make(instances["therest-b"], "127.0.0.1", 3 * part, at=at)
     accepted_make(instances["msn-c"], "2001:db8::32", 50, at=now - timedelta(hours=5))
     return made
+
+
+def operation_make(instance: Instance, *, state: str = "done") -> Operation:
+    """Return an operation of one step, with its events; `planned`: one that waits for its yes."""
+    now = timezone.now()
+    planned = state == "planned"
+    operation = Operation.objects.create(
+        kind="queue.run",
+        host=instance.host,
+        instance=instance,
+        host_name=instance.host.name,
+        instance_name=instance.name,
+        params={"domain": "hotmail.com"},
+        plan={
+            "summary": f"{instance.name} tries 1,204 deferred messages for hotmail.com again.",
+            "commands": [["/usr/sbin/postqueue", "-c", "/etc/postfix-msn-a", "-s", "hotmail.com"]],
+            "counts": {"messages": 1_204},
+            "facts": {},
+            "notes": ["A throttled address is tried again with all of them."],
+        },
+        plan_hash="0" * 64,
+        planned_at=now,
+        requested_by_name="anna",
+        reason="" if planned else "the provider takes mail again",
+        state=state,
+        confirmed_at=None if planned else now,
+        started_at=None if planned else now,
+        ended_at=None if planned else now,
+        fence=0 if planned else 7,
+        outcome="" if planned else "Postfix tries them now.",
+    )
+    if not planned:
+        OperationStep.objects.create(
+            operation=operation,
+            number=1,
+            name="queue.run",
+            state="done",
+            fence=7,
+            begun_at=now,
+            ended_at=now,
+            response={"command": operation.plan["commands"][0], "output": "queued"},
+        )
+    subject = Subject("operation", str(operation.pk), str(operation), instance.host.name, instance.name)
+    actor = Actor("user", "anna", 1, {"ip": "192.0.2.7", "user_agent": "Mozilla/5.0 (X11; Linux x86_64)"})
+    record(actor=actor, action="operation.queue.run", phase="requested", subject=subject, reason="<b>why</b>")
+    return operation
 
 
 def _add(model: type[Model], span_s: int, at: datetime, keys: dict[str, Any], counts: dict[str, int]) -> None:

@@ -9,6 +9,7 @@ from tests.factories import (
     THROTTLE,
     fleet_make,
     host_make,
+    operation_make,
     origins_make,
     outcomes_make,
     recipient_domain_make,
@@ -76,6 +77,11 @@ def paths() -> list[str]:
         f"/add-reason-rule/?cluster={unknown.digest}",
         "/search/",
         "/search/?q=msn",
+        "/operations/",
+        "/operations/?state=done",
+        f"/operations/{operation_make(msn_a).pk}/",
+        f"/operations/{operation_make(msn_a, state='planned').pk}/",
+        "/audit/",
         "/password/",
     ]
 
