@@ -40,21 +40,25 @@ _DATE = re.compile(
 )
 # A number that looks like a reply code stands for one at the start of a reply or before an enhanced code.
 _NO_CODE = re.compile(r"(?<!said: )(?<!to me: )(?<!\S)(?!\A)[245]\d\d(?=[ ,.;)]|\Z)(?! #?[245]\.\d)")
+# A provider has many names for its servers, and says the same from each.
+_SERVER = re.compile(r"\bhost \S+\[<ip>\](?= (?:said|refused to talk to me):)")
 
 
 def mask(text: str) -> str:
     """Return a reply as the text of its cluster: printable, at most MAX_TEXT characters.
 
     Reply codes, enhanced status codes and short codes in capitals (S3140) stay, since they tell one refusal
-    from another. Addresses, IPs, dates, identifiers and numbers become <address>, <ip>, <date>, <id>, <n>.
+    from another. Addresses, IPs, dates, identifiers and numbers become <address>, <ip>, <date>, <id>, <n>,
+    and the server that said it <mx>.
     """
     return _in_context(" ".join(map(_masked_word, text[:MAX_TEXT].split())))
 
 
 @lru_cache(maxsize=_TEXTS_REMEMBERED)
 def _in_context(text: str) -> str:
-    """Mask what only its neighbours tell: dates, and numbers that are no reply codes."""
-    return printable(_DATE.sub("<date>", _NO_CODE.sub("<n>", text)), MAX_TEXT)
+    """Mask what only its neighbours tell: dates, numbers that are no reply codes, and who said it."""
+    text = _DATE.sub("<date>", _NO_CODE.sub("<n>", text))
+    return printable(_SERVER.sub("host <mx>[<ip>]", text), MAX_TEXT)
 
 
 @lru_cache(maxsize=_WORDS_REMEMBERED)

@@ -109,7 +109,7 @@ def test_replies_of_deferred_recipients_are_clustered() -> None:
         *(line(recipients=[{"address": "a@b.example", "delay_reason": text}]) for text in reasons)
     )
 
-    assert reply_rows(summary) == [("host mx[<ip>] said: 421 4.7.0 wait <n> s", 50)]
+    assert reply_rows(summary) == [("host <mx>[<ip>] said: 421 4.7.0 wait <n> s", 50)]
     assert summary.sampled == summary.deferred_recipients == 50
 
 
