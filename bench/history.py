@@ -155,13 +155,9 @@ def make_history() -> None:
         OutcomesDay: [day - DAYS * 86400, 86400, day],
     }
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            # Only while it is filled: the index of all these rows does not fit into the usual 2 MB.
-            cursor.execute("PRAGMA cache_size = -500000")
+        for statement in _WHILE_FILLING[connection.vendor]:
+            cursor.execute(statement)
         for model, span in spans.items():
-            if connection.vendor == "postgresql":
-                # What a crash would lose may be lost: a log of gigabytes would take minutes.
-                cursor.execute(f"ALTER TABLE {model._meta.db_table} SET UNLOGGED")
             cursor.execute(_outcomes(model), span)
         cursor.execute(_summed(ProviderOutcomesHour, OutcomesHour))
         cursor.execute(_summed(ProviderOutcomesDay, OutcomesDay))
@@ -170,10 +166,16 @@ def make_history() -> None:
             cursor.execute(_DOMAINS.format(suffix=suffix), span)
         # As autovacuum does within minutes: PostgreSQL plans by what it knows of the tables.
         cursor.execute("ANALYZE")
+    # What was set for the filling ends with its connection.
     connection.close()
 
 
 _SPANS = "WITH RECURSIVE span(ts) AS (SELECT %s UNION ALL SELECT ts + %s FROM span WHERE ts < %s)"
+# Of millions of rows, neither the checks of foreign keys nor the usual 2 MB of cache are to be waited for.
+_WHILE_FILLING = {
+    "sqlite": ["PRAGMA foreign_keys = OFF", "PRAGMA cache_size = -500000"],
+    "postgresql": ["SET session_replication_role = replica", "SET synchronous_commit = off"],
+}
 _KINDS = "sent, deferred, suspended, bounced, expired, handed_over, softbounce"
 _SENT = "(instance.id * 13 + span.ts / 300 * 7) %% 900"
 _VALUES = {

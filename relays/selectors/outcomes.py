@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from django.db.models import Count, Max, Min, Model, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum
 
 from relays.domain.delays import quantile
 from relays.domain.maillog.counts import DELAY_BOUNDS
@@ -27,7 +27,7 @@ from relays.selectors.ranges import DAY_S, HOUR_S, Range
 Scope = Provider | Instance
 
 _BINS = tuple(f"delay_{number:02}" for number in range(len(DELAY_BOUNDS) + 1))
-_COUNTS = (*Outcome._fields, *_BINS)
+_SUMS = [Sum(name) for name in (*Outcome._fields, *_BINS)]
 _INSTANCE_TABLES: dict[int, type[Model]] = {300: Outcomes, HOUR_S: OutcomesHour, DAY_S: OutcomesDay}
 _PROVIDER_TABLES: dict[int, type[Model]] = {
     300: Outcomes,
@@ -85,13 +85,14 @@ def outcomes_over_time(scope: Scope, chosen: Range, now: datetime, until: dateti
     known yet, and is left out.
     """
     tables = _PROVIDER_TABLES if isinstance(scope, Provider) else _INSTANCE_TABLES
-    table = tables[chosen.span_s]
-    found = table._default_manager.filter(ts__gte=chosen.first(now, chosen.span_s), **in_scope(scope))
+    span_s = chosen.span_s
+    table = tables[max(table_s for table_s in tables if table_s <= span_s)]
     rows = (
-        # They have one row a span already.
-        found.order_by("ts").values_list("ts", *_COUNTS)
-        if table in (ProviderOutcomesHour, ProviderOutcomesDay)
-        else found.order_by("ts").values_list("ts").annotate(*(Sum(name) for name in _COUNTS))
+        table._default_manager.filter(ts__gte=chosen.first(now, span_s), **in_scope(scope))
+        .annotate(start=F("ts") - F("ts") % span_s)
+        .order_by("start")
+        .values_list("start")
+        .annotate(*_SUMS)
     )
     width = 1 + len(Outcome._fields)
     spans = [Span(row[0], Outcome._make(row[1:width]), row[width:]) for row in rows]

@@ -39,7 +39,7 @@ RANGES = {
         Range("24h", "24 hours", DAY_S, HOUR_S, 300, HOUR_S),
         Range("7d", "7 days", 7 * DAY_S, HOUR_S, 300, DAY_S),
         Range("30d", "30 days", 30 * DAY_S, HOUR_S, HOUR_S, DAY_S),
-        Range("90d", "90 days", 90 * DAY_S, HOUR_S, HOUR_S, DAY_S),
+        Range("90d", "90 days", 90 * DAY_S, 3 * HOUR_S, HOUR_S, DAY_S),
         Range("1y", "1 year", 366 * DAY_S, DAY_S, DAY_S, 7 * DAY_S),
     )
 }
