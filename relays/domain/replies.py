@@ -19,11 +19,14 @@ _TEXTS_REMEMBERED = 2048
 
 _VARIES = re.compile(r"[\d@]")
 # What tells one refusal from another: 421, 550-5.7.1, 4.7.650, (S3140), [TSS04], RP-001, AUP#1260,
-# LPN007_416, (RLY:B1).
+# AUP#In-1310, LPN007_416, ofr_506, (RLY:B1), [104].
 _CODE = re.compile(
     r"[^\w#]*(?:[245]\d\d(?:-[245]\.\d{1,3}\.\d{1,3})?|#?[245]\.\d{1,3}\.\d{1,3}"
-    r"|[A-Z]{1,6}[-:_#]?[A-Z]?\d{1,4}(?:_\d{1,4})?)[^\w]*"
+    r"|[A-Z]{1,6}[-:_#]?[A-Z]?\d{1,4}(?:_\d{1,4})?|[A-Z]{1,6}#[A-Za-z]{1,4}-?\d{1,4}"
+    r"|[a-z]{2,4}_\d{3}|(?<=\[)\d{1,3}(?=\]))[^\w]*"
 )
+# The code that a line of several repeats stands before that line's first word: 550-SPF.
+_LINE_CODE = re.compile(r"[245]\d\d-(?=[A-Za-z])")
 _URL = re.compile(r"(?P<host>[a-z]+://[^/?#]*)(?P<tail>.*)", re.DOTALL)
 _ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:'=]+@[^\s<>()\[\]\",;:'=]+>?")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
@@ -65,6 +68,9 @@ def _in_context(text: str) -> str:
 def _masked_word(word: str) -> str:
     if _VARIES.search(word) is None or _CODE.fullmatch(word):
         return word
+    line_code = _LINE_CODE.match(word)
+    if line_code:
+        return line_code[0] + _masked_word(word[line_code.end() :])
     url = _URL.search(word) if "://" in word else None
     if url:
         return word[: url.start()] + url["host"] + _masked_runs(url["tail"])
