@@ -223,7 +223,8 @@ def test_taking_counts_begins_anew_and_loses_nothing() -> None:
 
 
 def test_a_line_without_end_is_one_unrecognised_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PIECE", 4096)
+    monkeypatch.setattr(module, "_PIECE", 700)
+    monkeypatch.setattr(module, "MAX_LINE", 4096)
     log = delivery() + b"Nov 20 15:49:04 iron postfix/smtp[1]: " + b"x" * 50_000 + b"\n" + delivery()
 
     counts = counted(log, range(0, len(log), 999))

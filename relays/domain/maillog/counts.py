@@ -67,8 +67,9 @@ UNRECOGNIZED_SAMPLES = 5
 # Other programs share the log on many hosts: they shall not hide a line of Postfix's.
 FOREIGN_SAMPLES = 2
 
-# So much is looked at in one go. Where a go ends doesn't depend on how the log is fed: nor do the counts.
-_PIECE = MAX_LINE
+# So much is looked at in one go, and more only where a line is longer: what is as small as this stays in the
+# processor's cache. Where a go ends doesn't depend on how the log is fed: nor do the counts.
+_PIECE = 1 << 18
 # Stands for so much of a line that is longer: Postfix writes none that begins so.
 _OVERLONG = b"\x01"
 # A memo of so many is begun anew.
@@ -77,18 +78,19 @@ _REPLIES_REMEMBERED = 2_000
 # Messages that are known by their queue id: the last so many, or up to twice as many and a piece's.
 _MESSAGES_REMEMBERED = 32_768
 
-# What is counted is found by the one text that such a line always has, which is fast: no other is looked
-# at. Where the rest matches, the line is as nearly all are; where it doesn't (there are no groups), it is
-# read by the expressions of lines.py. Tests hold the two equal.
+# What is counted is found by the one text that such a line always has (": to=", say), which is fast: no other
+# line is looked at. What follows that is as these have it in nearly all lines; a line that differs is read by
+# the expressions of lines.py. Tests hold the two equal.
 #
-# A message's size is found again by the last bytes of its queue id, which are looked back at.
+# A message's size is found again by the last bytes of its queue id, which are looked back at; there are no
+# groups where a line differs.
 _QUEUED_LINE = re.compile(rb': from=(?:(?<=([^\n]{8}): from=)<[^">\n]{0,400}>, size=(\d{1,15}), nrcpt=\d|)')
-_DELIVERY_LINE = re.compile(
-    rb': to=(?:<[^">\n@]{0,100}@([^">\n@]{0,255})>, (?:orig_to=<[^">\n]{0,400}>, )?relay=([^,\s]*), '
-    rb"(?:conn_use=\d+, )?delay=(\d+(?:\.\d+)?), delays=[\d./]+, dsn=([245]\.\d{1,3}\.\d{1,3}), "
-    rb"status=(sent|deferred|bounced|SOFTBOUNCE) \(([^\n]*)|)"
+_DELIVERY = re.compile(
+    rb'<[^">\n@]*@([^">\n@]*)>, (?:orig_to=<[^">\n]*>, )?relay=([^, \t\n\r\f\v]*), (?:conn_use=[0-9]+, )?'
+    rb"delay=([0-9]+(?:\.[0-9]+)?), delays=[0-9./]+, dsn=([245]\.[0-9]{1,3}\.[0-9]{1,3}), "
+    rb"status=(sent|deferred|bounced|SOFTBOUNCE) \("
 )
-_CLIENT_LINE = re.compile(rb": client=(?:([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_[^\n]*)?(?=\n)|)")
+_CLIENT = re.compile(rb"([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_.*)?")
 
 _DELIVERED = ("sent", "handed_over")
 _SUSPENDED = b"delivery temporarily suspended"
@@ -116,6 +118,8 @@ _Fields = tuple["bytes | None", ...]
 _Odd = dict[tuple[int, int], set[bytes]]
 # A row and the bins beside it.
 _Tally = tuple[list[int], list[int]]
+# Bucket, instance, domain, relay, dsn: the last three as they are spelt.
+_TallyKey = tuple[int, str, bytes, bytes, bytes]
 
 
 @dataclass
@@ -189,12 +193,13 @@ class Counter:
         self._sizes = _Recent[bytes]()
         self._deferred = _Recent[str]()
         self._instances = Memo(self._instance, _REMEMBERED)
+        self._origins = Memo(self._origin, _REMEMBERED)
         self._domains = Memo(_domain, _REMEMBERED)
         self._hops = Memo(self._hop, _REMEMBERED)
         self._bins = Memo(_bin, _REMEMBERED)
         # What follows belongs to the counts, and begins anew with them.
         self._domains_of: dict[tuple[int, str], set[str]] = {}
-        self._tallies: dict[tuple[int, str, bytes, bytes, bytes], _Tally] = {}
+        self._tallies: dict[_TallyKey, _Tally] = {}
         self._clients = Memo(self._client, _REMEMBERED)
         self._clusters = Memo(self._cluster, _REPLIES_REMEMBERED)
 
@@ -202,8 +207,8 @@ class Counter:
         """Take the next bytes of the log."""
         has_litter = any(byte in chunk for byte in LITTER)
         self._pending += chunk.translate(None, LITTER) if has_litter else chunk
-        while len(self._pending) >= _PIECE:
-            self._count_piece()
+        while len(self._pending) >= _PIECE and self._count_piece():
+            pass
 
     def take(self) -> Counts:
         """Return what was counted since the last time: a long log needs no more memory than a short one."""
@@ -223,17 +228,22 @@ class Counter:
             self._count_piece()
         return self.take()
 
-    def _count_piece(self) -> None:
-        end = self._pending.rfind(b"\n", 0, _PIECE) + 1
-        if not end:
-            self._pending[:_PIECE] = _OVERLONG
-            return
-        piece = bytes(self._pending[:end])
-        del self._pending[:end]
-        self._count(piece)
+    def _count_piece(self) -> bool:
+        """Count the next whole lines. False: more is needed to tell where the next one ends."""
+        pending = self._pending
+        end = pending.rfind(b"\n", 0, _PIECE) + 1 or pending.find(b"\n", 0, MAX_LINE) + 1
+        if end:
+            piece = b"\n" + pending[:end]
+            del pending[:end]
+            self._count(piece)
+        elif len(pending) >= MAX_LINE:
+            pending[:MAX_LINE] = _OVERLONG
+        else:
+            return False
+        return True
 
     def _count(self, text: bytes) -> None:
-        """Count whole lines."""
+        """Count whole lines, with a line end before each as well."""
         lines, others = survey(text)
         self._counts.lines += lines
         self._note_times(text)
@@ -268,46 +278,62 @@ class Counter:
                 end = _note_odd(odd, text, match.start(), b"from=")
 
     def _count_deliveries(self, text: bytes, odd: _Odd) -> None:
-        tallies, size, bins_of = self._tallies, self._size, self._bins
-        for match, time, instance, queue_id in self._found(_DELIVERY_LINE, b"to=", text, odd):
-            fields = match.groups()
-            domain, relay, delay, dsn, status, _ = fields
-            if status == b"sent":
+        tallies, bins_of, match = self._tallies, self._bins, _DELIVERY.match
+        size = self._size
+        for at, time, instance, queue_id in self._found(b"to=", text, odd):
+            delivery = match(text, at)
+            if delivery is None:
+                _note_odd(odd, text, at, b"to=")
+                continue
+            domain, relay, delay, dsn, status = fields = delivery.groups()
+            key = (time - time % BUCKET_S, instance, domain, relay, dsn)
+            tally = tallies.get(key) if status == b"sent" else None
+            if tally:
                 # The same words once more: nearly all that is sent is counted here.
-                tally = tallies.get((time - time % BUCKET_S, instance, domain, relay, dsn))
-                if tally:
-                    row, bins = tally
-                    row[0] += 1
-                    row[1] += size(queue_id)
-                    bins[bins_of[delay]] += 1
-                    continue
-            self._add_delivery(time, instance, queue_id, fields)
+                row, bins = tally
+                row[0] += 1
+                row[1] += size(queue_id)
+                bins[bins_of[delay]] += 1
+            else:
+                end = delivery.end()
+                reply = text[end : text.find(b"\n", end)]
+                self._add_delivery(time, instance, queue_id, (*fields, reply), key)
 
     def _count_clients(self, text: bytes, odd: _Odd) -> None:
-        accepted = self._counts.accepted
-        for match, time, instance, _ in self._found(_CLIENT_LINE, b"client=", text, odd):
-            key = (time - time % BUCKET_S, instance, self._clients[match.groups(b"")])
+        accepted, clients = self._counts.accepted, self._clients
+        for at, time, instance, _ in self._found(b"client=", text, odd):
+            client = clients[text[at : text.find(b"\n", at)]]
+            if client is None:
+                _note_odd(odd, text, at, b"client=")
+                continue
+            key = (time - time % BUCKET_S, instance, client)
             accepted[key] = accepted.get(key, 0) + 1
 
-    def _found(
-        self, pattern: re.Pattern[bytes], kind: bytes, text: bytes, odd: _Odd
-    ) -> Iterator[tuple[re.Match[bytes], int, str, bytes]]:
-        """Yield what a pattern finds, with the line's time, instance and queue id. Note what is odd."""
-        stamps, instances, rfind = self._stamps, self._instances, text.rfind
-        end = 0
-        for match in pattern.finditer(text):
-            at = match.start()
-            if at < end:
+    def _found(self, kind: bytes, text: bytes, odd: _Odd) -> Iterator[tuple[int, int, str, bytes]]:
+        """Yield where a kind of message goes on, and the line's time, instance and queue id.
+
+        Lines whose beginning is odd are noted instead.
+        """
+        stamps, instances, width = self._stamps, self._origins, self._stamp_width(text)
+        mark = b": " + kind
+        at, skip = 0, len(mark)
+        for before in text.split(mark)[:-1]:
+            at += len(before) + skip
+            start = before.rfind(b"\n") + 1
+            if not start:
                 continue  # a remote server's words: a line tells one thing, and that first
-            start = rfind(b"\n", 0, at) + 1
-            words = text[start:at].rsplit(b" ", 3)
-            if match.lastindex and len(words) == 4:
-                stamp, host, program, queue_id = words
-                time, instance = stamps[stamp], instances[program]
-                if time and instance and host and 4 < len(queue_id) < 32 and queue_id.isalnum():
-                    yield match, time, instance, queue_id
-                    continue
-            end = _note_odd(odd, text, at, kind)
+            space = before.rfind(b" ")
+            time, instance = stamps[before[start : start + width]], instances[before[start + width : space]]
+            queue_id = before[space + 1 :]
+            if time and instance and 4 < len(queue_id) < 32 and queue_id.isalnum():
+                yield at, time, instance, queue_id
+            else:
+                _note_odd(odd, text, at, kind)
+
+    def _stamp_width(self, text: bytes) -> int:
+        """Return how long the stamps of a text are: lines with others are odd in it."""
+        first = next(filter(None, map(LINE.match, _lines(text))), None)
+        return first.end(1) if first else 0
 
     def _split(self, line: bytes) -> tuple[int, str, bytes] | None:
         """Return a line's time, instance and message; None: it is not Postfix's."""
@@ -336,8 +362,13 @@ class Counter:
             return self._add_of_sender(time, instance, queue_id, text)
         return True
 
-    def _add_delivery(self, time: int, instance: str, queue_id: bytes, fields: _Fields) -> bool:
-        """Count a recipient. False: its status is none that delivery agents write."""
+    def _add_delivery(
+        self, time: int, instance: str, queue_id: bytes, fields: _Fields, key: _TallyKey | None = None
+    ) -> bool:
+        """Count a recipient. False: its status is none that delivery agents write.
+
+        key: what the next one can be counted by that is told in the same words.
+        """
         spelling, relay, delay, dsn, status, reply = [value or b"" for value in fields]
         outcome = OUTCOMES.get(status)
         if outcome is None or outcome == PROBE:
@@ -349,8 +380,8 @@ class Counter:
             handed_over = hop.is_ours or (hop.is_on_host and _QUEUED_AS in reply)
             tally = self._tally(place, domain, "handed_over" if handed_over else "sent", dsn)
             self._add_delivered(tally, size, delay)
-            if not hop.is_on_host and len(self._tallies) < _REMEMBERED:
-                self._tallies[(*place, spelling, relay, dsn)] = tally
+            if key and not hop.is_on_host:
+                self._remember(key, tally)
             return True
         if outcome == "deferred":
             self._deferred.new[instance, queue_id] = domain
@@ -359,6 +390,11 @@ class Counter:
         digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
         _add_one(self._row((*place, domain, outcome, dsn.decode(), digest)), size)
         return True
+
+    def _remember(self, key: _TallyKey, tally: _Tally) -> None:
+        if len(self._tallies) >= _REMEMBERED:
+            self._tallies.clear()
+        self._tallies[key] = tally
 
     def _add_delivered(self, tally: _Tally, size: int, delay: bytes) -> None:
         row, bins = tally
@@ -387,7 +423,7 @@ class Counter:
             if _ON_HOST.match(match["address"]):
                 return True  # a content filter gives it back
             client = match.group("orig_name", "orig_address")
-        key = (time - time % BUCKET_S, instance, self._clients[client])
+        key = (time - time % BUCKET_S, instance, self._address(*client))
         self._counts.accepted[key] = self._counts.accepted.get(key, 0) + 1
         return True
 
@@ -446,14 +482,18 @@ class Counter:
             )
         return digest
 
-    def _client(self, client: tuple[bytes, ...]) -> str:
+    def _client(self, told: bytes) -> str | None:
+        """Return a client's address by what follows `client=`; None where that is odd."""
+        usual = _CLIENT.fullmatch(told)
+        return self._address(*usual.groups()) if usual else None
+
+    def _address(self, name: bytes, address: bytes) -> str:
         """Return a client's address, "" where it has none or there are too many, and note its name."""
-        name, address = map(_text, client)
-        clients = self._counts.clients
-        if address not in clients and (len(clients) >= MAX_CLIENTS or not _is_ip(address)):
+        clients, ip = self._counts.clients, _text(address)
+        if ip not in clients and (len(clients) >= MAX_CLIENTS or not _is_ip(ip)):
             return ""
-        clients[address] = printable(name, MAX_DOMAIN)
-        return address
+        clients[ip] = printable(_text(name), MAX_DOMAIN)
+        return ip
 
     def _note_mx(self, domain: str, hop: _Hop, reply: bytes) -> None:
         mx = self._counts.mx
@@ -479,6 +519,11 @@ class Counter:
         *parts, _ = program.decode().split("/")
         known = (self._names.get("/".join(parts[:end])) for end in range(len(parts), 0, -1))
         return next(filter(None, known), None) or name_by_convention(parts[0])
+
+    def _origin(self, words: bytes) -> str:
+        """Return the instance that host and program tell, with a blank before each as in a line."""
+        blank, host, program = words.split(b" ") if words.count(b" ") == 2 else (words, b"", b"")
+        return self._instances[program] if host and not blank else ""
 
     def _hop(self, relay: bytes) -> _Hop:
         match = _RELAY.match(relay)
@@ -539,7 +584,7 @@ def _keep_top_domains(counts: Counts, crowded: set[tuple[int, str]]) -> None:
 
 
 def _lines(text: bytes) -> Iterator[bytes]:
-    start = 0
+    start = 1
     while (end := text.find(b"\n", start)) >= 0:
         yield text[start:end]
         start = end + 1
@@ -547,7 +592,7 @@ def _lines(text: bytes) -> Iterator[bytes]:
 
 def _lines_backwards(text: bytes) -> Iterator[bytes]:
     end = len(text) - 1
-    while end >= 0:
+    while end > 0:
         start = text.rfind(b"\n", 0, end) + 1
         yield text[start:end]
         end = start - 1
@@ -567,7 +612,7 @@ def _note_odd(odd: _Odd, text: bytes, at: int, kind: bytes) -> int:
 
 
 def _fields(delivery: re.Match[bytes]) -> _Fields:
-    """Return what _DELIVERY_LINE's groups would be."""
+    """Return what is counted of a line in the usual form."""
     address = delivery["bare_to"] if delivery["to"] is None else delivery["to"]
     _, at, domain = address.rpartition(b"@")
     return domain if at else b"", *delivery.group("relay", "delay", "dsn", "status", "reply")

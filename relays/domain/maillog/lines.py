@@ -11,6 +11,7 @@ relayctl carries this module: standard library only, Python 3.9.
 from __future__ import annotations
 
 import re
+from itertools import compress
 from typing import NamedTuple
 
 from relays.domain.maillog.stamps import Stamps
@@ -28,17 +29,12 @@ LINE = re.compile(rb"(.{8,60}?) ([^ ]{1,255}) (" + _PROGRAM + rb") (?:\[ID \d+ \
 MESSAGE = re.compile(rb"(?:((?=[A-Za-z]*\d|NOQUEUE|\w+: (?:to|from|client)=)[0-9A-Za-z]{5,31}): )?(.*)\Z")
 
 # What is left of a line's beginning when all is taken out that names and numbers are made of: of a stamp, a
-# host and NAME/PROGRAM[PID] there remains `  ::  /[]: `. Thousands of lines are looked at so in the time that
-# it takes to match a few hundred.
+# host and NAME/PROGRAM[PID] there remains `  ::  /[]: `. Lines that are alike leave the same: of thousands a
+# few dozen have to be looked at.
 _NAMES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._+@-"
 _STAMP_LEFT = rb"(?:<>)?(?: {0,4}::| ?:::) (?:<> )?"
 _POSTFIX_LEFT = re.compile(_STAMP_LEFT + rb" /+\[\]: ")
 _FOREIGN_LEFT = re.compile(_STAMP_LEFT + rb"[^:]*: ")
-# Of nearly all lines. The others are looked for only where there are any.
-_USUAL = tuple(
-    b"\n" + stamp + b"  " + name + b"[]: " for stamp in (b"  ::", b"   ::", b":::") for name in (b"/", b"//")
-)
-_UNUSUAL = re.compile(rb"\n(?!(?:  ::| {3}::|:::)  //?\[\]: )(?!\Z)")
 
 # In brackets a quoted local part may hold anything, even a bracket. Old versions wrote none.
 _ADDRESS = rb'(?:<(?P<%(name)b>[^">]*(?:"(?:[^"\\]|\\.)*"[^">]*)*)>|(?P<bare_%(name)b>[^<,\s]*))'
@@ -125,23 +121,17 @@ def is_postfix(line: bytes) -> bool:
 
 
 def survey(text: bytes) -> tuple[int, list[tuple[bytes, bool]]]:
-    """Return how many lines a text has (whole ones), and those that don't begin like one of Postfix's.
+    """Return how many lines a text has, and those that don't begin like one of Postfix's.
 
-    With each of them: whether it begins as another program's line does.
+    The text begins and ends with a line end. With each line: whether it begins as another program's does.
     """
-    left = (b"\n" + text).translate(None, _NAMES)
-    lines = left.count(b"\n") - 1
-    if sum(map(left.count, _USUAL)) == lines:
-        return lines, []
-    others = []
-    whole, beginnings = text.split(b"\n"), left[1:].split(b"\n")
-    number, at = 0, 0
-    for unusual in _UNUSUAL.finditer(left):
-        number += left.count(b"\n", at, unusual.start())
-        at = unusual.start()
-        if not _POSTFIX_LEFT.match(beginnings[number]):
-            others.append((whole[number], _FOREIGN_LEFT.match(beginnings[number]) is not None))
-    return lines, others
+    left = text.translate(None, _NAMES).split(b"\n")[1:-1]
+    strange = {shape for shape in set(left) if not _POSTFIX_LEFT.match(shape)}
+    if not strange:
+        return len(left), []
+    whole = text.split(b"\n")[1:-1]
+    numbers = compress(range(len(left)), map(strange.__contains__, left))
+    return len(left), [(whole[nth], _FOREIGN_LEFT.match(left[nth]) is not None) for nth in numbers]
 
 
 def parse_message(message: bytes) -> Message | None:
