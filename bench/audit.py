@@ -1,15 +1,12 @@
 """Verifying a trail of 1,000,000 events, on SQLite and PostgreSQL; and that a changed one in it is found."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 
+from bench.databases import databases, measured
 from bench.figures import Figure, arguments, report
-from bench.ingest import ENVIRONMENT, databases
 
 EVENTS = 1_000_000
 LIMIT_S = 60
@@ -30,15 +27,8 @@ def main() -> int:
 
 
 def figures(name: str, url: str, events: int) -> Iterator[Figure]:
-    """Measure in a process of its own: Django knows one default database a process."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
-        output = subprocess.run(
-            [sys.executable, "-m", "bench.audit", "--measure", "--events", str(events)],
-            env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-    took = json.loads(output)
+    """Fill, measure and break the trail of a database."""
+    took = measured("audit", url, "--events", str(events))
     yield Figure(f"{name}: verify {events:,} events", took["verify"], "s", at_most=LIMIT_S)
     yield Figure(f"{name}: append one event", took["append_ms"], "ms")
     yield Figure(f"{name}: one changed bit is found", took["found"], "", at_least=1)

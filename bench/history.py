@@ -6,17 +6,14 @@ ranges are told beside.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from bench.databases import databases, measured
 from bench.figures import Figure, arguments, report
-from bench.ingest import ENVIRONMENT, databases
 from bench.matrix import make_fleet
 
 INSTANCES = 2000
@@ -45,20 +42,13 @@ def main() -> int:
         print(json.dumps(measure()))
         return 0
     with databases() as urls:
-        measured = [figure for name, url in urls.items() for figure in figures(name, url)]
-    return report(measured, as_json=options.json)
+        found = [figure for name, url in urls.items() for figure in figures(name, url)]
+    return report(found, as_json=options.json)
 
 
 def figures(name: str, url: str) -> Iterator[Figure]:
     """Fill and measure in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
-        output = subprocess.run(
-            [sys.executable, "-m", "bench.history", "--measure"],
-            env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-    took = json.loads(output)
+    took = measured("history", url)
     yield Figure(f"{name}: rows of outcomes by the hour", took.pop("rows") / 1e6, "M")
     yield Figure(f"{name}: filling them in", took.pop("fill"), "s")
     for what in ASKED:

@@ -1,23 +1,18 @@
 """The writer against a plain bulk_create: 2,000 instances' samples and states, on SQLite and PostgreSQL."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from bench.databases import databases, measured
 from bench.figures import Figure, arguments, report
-from tests.servers import PostgreSQL
 
 INSTANCES = 2000
 ROUNDS = 5
 LIMIT = 1 / 5
-ENVIRONMENT = {"DJANGO_SETTINGS_MODULE": "fleet.settings"}
 
 
 def main() -> int:
@@ -30,20 +25,13 @@ def main() -> int:
         print(json.dumps(measure()))
         return 0
     with databases() as urls:
-        measured = [figure for name, url in urls.items() for figure in figures(name, url)]
-    return report(measured, as_json=options.json)
+        found = [figure for name, url in urls.items() for figure in figures(name, url)]
+    return report(found, as_json=options.json)
 
 
 def figures(name: str, url: str) -> Iterator[Figure]:
     """Measure in a process of its own: Django knows one default database a process."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
-        output = subprocess.run(
-            [sys.executable, "-m", "bench.ingest", "--measure"],
-            env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-    took = json.loads(output)
+    took = measured("ingest", url)
     yield Figure(f"{name}: bulk_create of {INSTANCES} samples", took["bulk_create"], "ms")
     yield Figure(f"{name}: the writer, samples and states", took["writer"], "ms")
     yield Figure(f"{name}: the writer's first call of a span", took["writer_first"], "ms")
@@ -128,13 +116,6 @@ def writer(instance_ids: list[int], at: datetime) -> float:
         for pk in instance_ids
     ]
     return milliseconds(lambda: store_readings(readings))
-
-
-@contextmanager
-def databases() -> Iterator[dict[str, str]]:
-    """Yield the database URLs by name: a fresh SQLite file, and a PostgreSQL server of the bench's own."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder, PostgreSQL() as server:
-        yield {"SQLite": f"sqlite:///{folder}/bench.sqlite3", "PostgreSQL": server.database("bench")}
 
 
 if __name__ == "__main__":

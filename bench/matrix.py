@@ -5,18 +5,15 @@ middleware, session, log-in, queries, template; not the network, nor the other r
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bench.databases import databases, measured
 from bench.figures import Figure, arguments, report
-from bench.ingest import ENVIRONMENT, databases
 
 LIMITS_MS = {200: 50, 2000: 150}
 PROVIDERS = 20
@@ -35,30 +32,23 @@ def main() -> int:
         print(json.dumps(measure(options.measure)))
         return 0
     with databases() as urls:
-        measured = [figure for name, url in urls.items() for figure in figures(name, url)]
-    return report(measured, as_json=options.json)
+        found = [figure for name, url in urls.items() for figure in figures(name, url)]
+    return report(found, as_json=options.json)
 
 
 def figures(name: str, url: str) -> Iterator[Figure]:
     """Measure 200, then 2,000 in the same database; each in a process of its own."""
     queries: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
-        for instances, limit in LIMITS_MS.items():
-            output = subprocess.run(
-                [sys.executable, "-m", "bench.matrix", "--measure", str(instances)],
-                env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
-                check=True,
-                stdout=subprocess.PIPE,
-            ).stdout
-            took = json.loads(output)
-            queries.append(took["queries"])
-            what = f"{name}: {instances:,} instances"
-            yield Figure(f"{what}, the page", took["page"], "ms", at_most=limit)
-            yield Figure(f"{what}, the page, worst round", took["page_worst"], "ms")
-            yield Figure(f"{what}, the page, CPU of this process", took["page_cpu"], "ms")
-            yield Figure(f"{what}, a poll that is answered 204", took["unchanged"], "ms")
-            yield Figure(f"{what}, bytes of the page", took["bytes"] / 1024, "KiB")
-            yield Figure(f"{what}, queries", took["queries"], "")
+    for instances, limit in LIMITS_MS.items():
+        took = measured("matrix", url, str(instances))
+        queries.append(took["queries"])
+        what = f"{name}: {instances:,} instances"
+        yield Figure(f"{what}, the page", took["page"], "ms", at_most=limit)
+        yield Figure(f"{what}, the page, worst round", took["page_worst"], "ms")
+        yield Figure(f"{what}, the page, CPU of this process", took["page_cpu"], "ms")
+        yield Figure(f"{what}, a poll that is answered 204", took["unchanged"], "ms")
+        yield Figure(f"{what}, bytes of the page", took["bytes"] / 1024, "KiB")
+        yield Figure(f"{what}, queries", took["queries"], "")
     yield Figure(f"{name}: queries more with ten times the instances", queries[1] - queries[0], "", at_most=0)
 
 

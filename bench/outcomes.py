@@ -1,11 +1,8 @@
 """Storing what logs brought: a poll's piece at every level against bulk_create, and four hosts at once."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +10,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from bench.databases import databases, measured
 from bench.figures import Figure, arguments, report
-from bench.ingest import ENVIRONMENT, databases, milliseconds
+from bench.ingest import milliseconds
 
 if TYPE_CHECKING:
     from relays.domain.log_reading import SourceReading
@@ -35,20 +33,13 @@ def main() -> int:
         print(json.dumps(measure()))
         return 0
     with databases() as urls:
-        measured = [figure for name, url in urls.items() for figure in figures(name, url)]
-    return report(measured, as_json=options.json)
+        found = [figure for name, url in urls.items() for figure in figures(name, url)]
+    return report(found, as_json=options.json)
 
 
 def figures(name: str, url: str) -> Iterator[Figure]:
     """Measure in a process of its own: Django knows one default database a process."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as data:
-        output = subprocess.run(
-            [sys.executable, "-m", "bench.outcomes", "--measure"],
-            env=os.environ | ENVIRONMENT | {"DATABASE_URL": url, "FLEET_DATA": data},
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-    took = json.loads(output)
+    took = measured("outcomes", url)
     alone, together, bulk = took["alone"], took["together"], took["bulk_create"]
     yield Figure(f"{name}: bulk_create of {took['rows']} rows", bulk, "ms")
     yield Figure(f"{name}: a piece of as many rows at all levels", alone, "ms")
