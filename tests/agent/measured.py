@@ -13,7 +13,9 @@ import coverage
 
 _SITE = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/dist-packages"
 _DATA = "/run/coverage"
+# Without bytecode: what Python caches beside the copied package would look like what relayctl left behind.
 _START = f"""\
+import sys; sys.dont_write_bytecode = True
 import os; os.environ.setdefault("COVERAGE_PROCESS_START", "{_DATA}/rc")
 import coverage; coverage.process_startup()
 """
