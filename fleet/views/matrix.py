@@ -1,5 +1,6 @@
 """The fleet matrix: the home page."""
 
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -17,6 +18,7 @@ from relays.views.polls import HtmxRequest, poll_url, still_true
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def matrix(request: HtmxRequest) -> HttpResponse:
     """Show the fleet; to a poll, only what changed, or 204 where nothing did."""
     now = timezone.now()
@@ -40,6 +42,7 @@ def matrix(request: HtmxRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def instances_table(request: HttpRequest) -> HttpResponseBase:
     """Show all instances as one table, or send it: ?format= is csv or json."""
     return table_response(request, matrix_table(), [("Matrix", reverse("matrix"))])

@@ -1,5 +1,6 @@
 """Finding things by name."""
 
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
@@ -11,6 +12,7 @@ MAX_QUERY = 253
 
 
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def search(request: HttpRequest) -> HttpResponse:
     """Show what was found; go straight to it where it is the only one."""
     query = request.GET.get("q", "")[:MAX_QUERY].strip().replace("\0", "")

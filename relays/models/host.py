@@ -52,6 +52,10 @@ class Host(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [
+            ("poll_host", "Can have a host polled now"),
+            ("examine_host", "Can have the doctor examine a host"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -21,6 +21,7 @@ from relays.services.doctor import examine
 
 
 @require_safe
+@permission_required("relays.view_host", raise_exception=True)
 def host_list(request: HttpRequest) -> HttpResponse:
     """List all hosts; an empty fleet gets the steps to its first."""
     rows = host_rows(timezone.now())
@@ -30,6 +31,7 @@ def host_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_host", raise_exception=True)
 def host_detail(request: HttpRequest, name: str) -> HttpResponse:
     """Show one host: its state, its instances, its doctor."""
     host = get_object_or_404(Host, name=name)
@@ -78,6 +80,7 @@ def _offer_key(request: HttpRequest, form: HostAddForm, context: dict[str, objec
 
 
 @require_POST
+@permission_required("relays.examine_host", raise_exception=True)
 def host_doctor(request: HttpRequest, name: str) -> HttpResponse:
     """Talk to the host now and show every precondition. POST, so that nothing follows it by itself."""
     host = get_object_or_404(Host, name=name)
@@ -87,7 +90,7 @@ def host_doctor(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @require_POST
-@permission_required("relays.change_host", raise_exception=True)
+@permission_required("relays.poll_host", raise_exception=True)
 def host_poll(request: HttpRequest, name: str) -> HttpResponse:
     """Make the host's next poll due now."""
     host = get_object_or_404(Host, name=name)

@@ -33,6 +33,7 @@ def _instance(pk: int) -> Instance:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def instance_detail(request: HtmxRequest, pk: int) -> HttpResponse:
     """Show one instance: its queue, what became of its mail, how it is set up; ?range= is a key of RANGES."""
     instance = _instance(pk)
@@ -76,6 +77,7 @@ def instance_match(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def counts_chart(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the queues over time as a plotly figure; ?range= is a key of RANGES."""
     chosen = range_named(request.GET.get("range"))
@@ -85,6 +87,7 @@ def counts_chart(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def ages_chart(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the queue by domain and age as a plotly figure."""
     _, body = newest_snapshot(_instance(pk))
@@ -95,6 +98,7 @@ def ages_chart(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def instance_chart(request: HttpRequest, pk: int) -> HttpResponse:
     """Send an instance's outcomes over time as a plotly figure; ?range= is a key of RANGES."""
     return outcomes_chart(request, _instance(pk))
@@ -102,6 +106,7 @@ def instance_chart(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_instance", raise_exception=True)
 def instance_table(request: HttpRequest, pk: int, table: str) -> HttpResponseBase:
     """Show one table of an instance, or send it: ?format= is csv or json."""
     instance = _instance(pk)

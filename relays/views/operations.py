@@ -78,6 +78,7 @@ def operation_plan(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
 
 
 @require_POST
+@permission_required("relays.view_operation", raise_exception=True)
 def operation_confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a planned operation run."""
     operation = get_object_or_404(Operation.objects.select_related("instance__host"), pk=pk)
@@ -97,6 +98,7 @@ def operation_confirm(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
+@permission_required("relays.view_operation", raise_exception=True)
 def operation_abort(request: HttpRequest, pk: int) -> HttpResponse:
     """Stop a live operation."""
     operation = get_object_or_404(Operation.objects.select_related("instance__host"), pk=pk)

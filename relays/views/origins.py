@@ -22,6 +22,7 @@ CLIENTS_A_PAGE = 50
 
 
 @require_safe
+@permission_required("relays.view_origin", raise_exception=True)
 def origin_list(request: HttpRequest) -> HttpResponse:
     """List origins, one provider's shares (?provider=), and the clients that wait for adoption."""
     now = timezone.now()
@@ -42,6 +43,7 @@ def origin_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_origin", raise_exception=True)
 def origin_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one origin: its addresses, and what it sent through which instance."""
     origin = get_object_or_404(Origin, pk=pk)

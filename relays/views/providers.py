@@ -31,6 +31,7 @@ INSTANCES_A_PAGE = 100
 
 
 @require_safe
+@permission_required("relays.view_provider", raise_exception=True)
 def provider_list(request: HttpRequest) -> HttpResponse:
     """List all providers."""
     return render(request, "relays/provider_list.html", {"providers": provider_rows()})
@@ -38,6 +39,7 @@ def provider_list(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_provider", raise_exception=True)
 def provider_detail(request: HtmxRequest, slug: str) -> HttpResponse:
     """Show one provider: its instances, what became of its mail, its domains; ?range= is a key of RANGES."""
     provider = get_object_or_404(Provider, slug=slug)
@@ -64,6 +66,7 @@ def provider_detail(request: HtmxRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_provider", raise_exception=True)
 def provider_chart(request: HttpRequest, slug: str) -> HttpResponse:
     """Send a provider's outcomes over time as a plotly figure; ?range= is a key of RANGES."""
     return outcomes_chart(request, get_object_or_404(Provider, slug=slug))
@@ -71,6 +74,7 @@ def provider_chart(request: HttpRequest, slug: str) -> HttpResponse:
 
 @never_cache
 @require_safe
+@permission_required("relays.view_provider", raise_exception=True)
 def provider_table(request: HttpRequest, slug: str, table: str) -> HttpResponseBase:
     """Show one table of a provider, or send it: ?format= is csv or json."""
     provider = get_object_or_404(Provider, slug=slug)

@@ -18,6 +18,7 @@ _HARD = {None: "", True: "hard", False: "soft"}
 
 
 @require_safe
+@permission_required("relays.view_reasonrule", raise_exception=True)
 def reason_list(request: HttpRequest) -> HttpResponse:
     """List all reasons with how often each was heard, and the replies that no rule knows."""
     now = timezone.now()
@@ -26,6 +27,7 @@ def reason_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_reasonrule", raise_exception=True)
 def reason_detail(request: HttpRequest, slug: str) -> HttpResponse:
     """Show what a reason stands for, what to do about it, and the replies that had it."""
     table = shipped_table()
@@ -43,6 +45,7 @@ def reason_detail(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
+@permission_required("relays.view_reasonrule", raise_exception=True)
 def rule_list(request: HttpRequest) -> HttpResponse:
     """List the rules in the order in which they are tried."""
     context = {

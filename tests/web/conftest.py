@@ -1,4 +1,4 @@
-"""Who looks at the pages: an operator who may change things, a viewer who may not, and nobody."""
+"""Who looks at the pages: an operator who may change everything, a viewer who may not, and nobody."""
 
 from collections.abc import Iterator
 
@@ -17,10 +17,11 @@ def operator(db: None) -> Client:
 
 @pytest.fixture
 def viewer(db: None) -> Client:
-    """A browser that is logged in without any permission."""
-    client = Client()
-    client.force_login(get_user_model().objects.create_user("vera", password="correct horse battery"))
-    return client
+    """A browser that is logged in as somebody with the role viewer."""
+    # Models can be read only once Django is set up, which is after this file.
+    from tests.people import browser_of  # noqa: PLC0415
+
+    return browser_of("vera", "viewer")
 
 
 @pytest.fixture(autouse=True)
