@@ -1,12 +1,21 @@
-"""Logging in and out. Throttling is django-axes' work: see AXES_* in the settings."""
+"""Logging in and out, and the password. Throttling is django-axes' work: see AXES_* in the settings."""
 
 from typing import Any
 
+from axes.models import AccessAttempt
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponseBase
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django_htmx.http import HttpResponseClientRefresh
+
+from relays.services import audit
+from relays.views.actors import actor_of
 
 
 @method_decorator(login_not_required, name="dispatch")
@@ -21,3 +30,62 @@ class LogIn(LoginView):
         if request.headers.get("HX-Request"):
             return HttpResponseClientRefresh()
         return super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Begin the session, and write down whose."""
+        with transaction.atomic():
+            response = super().form_valid(form)
+            audit.record(actor=actor_of(self.request), action="login", phase="succeeded")
+        return response
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Write down that somebody failed."""
+        record_failed_log_in(self.request, form.cleaned_data.get("username", ""), "password")
+        return super().form_invalid(form)
+
+
+class LogOut(LogoutView):
+    """Ends the session."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """End it, and write down whose it was."""
+        with transaction.atomic():
+            audit.record(actor=actor_of(request), action="logout", phase="succeeded")
+            return super().post(request, *args, **kwargs)
+
+
+class PasswordChange(PasswordChangeView):
+    """Changes one's own password, which ends one's other sessions."""
+
+    template_name = "fleet/password.html"
+    success_url = reverse_lazy("matrix")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Change it, and write that down."""
+        with transaction.atomic():
+            response = super().form_valid(form)
+            audit.record(actor=actor_of(self.request), action="password", phase="succeeded")
+        return response
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        """Write down that the old password was wrong; a weak new one is no event."""
+        if "old_password" in form.errors:
+            audit.record(actor=actor_of(self.request), action="password", phase="failed")
+        return super().form_invalid(form)
+
+
+def record_failed_log_in(request: HttpRequest, username: str, factor: str) -> None:
+    """Write down a failed log-in, and the lock-out that it brought.
+
+    A locked name's further attempts are no events, or whoever guesses could fill the trail. A name that
+    nobody has is not kept either: people type passwords into the wrong field.
+    """
+    known = User.objects.filter(username=username).exists()
+    details = {"user": username if known else "(no such user)", "factor": factor}
+    if not getattr(request, "axes_locked_out", False):
+        audit.record(actor=actor_of(request), action="login", phase="failed", details=details)
+        return
+    actor = actor_of(request)
+    tries = AccessAttempt.objects.filter(username=username, ip_address=actor.details["ip"])
+    if any(tried.failures_since_start == settings.AXES_FAILURE_LIMIT for tried in tries):
+        audit.record(actor=actor, action="login.locked", phase="denied", details=details)
