@@ -1,9 +1,10 @@
-"""The first administrator, and the one-time password that must be changed."""
+"""The first administrator, and what must be done before anything else: a new password, a second factor."""
 
 import secrets
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +15,14 @@ from fleet.models import OneTimePassword
 FIRST_ADMIN = "admin"
 _MUST_CHANGE = "must_change_password"
 _PAGES_BEFORE_THE_CHANGE = {"password", "logout"}
+_PAGES_BEFORE_THE_FACTOR = _PAGES_BEFORE_THE_CHANGE | {
+    "account",
+    "reauthenticate",
+    "second-factor",
+    "second-factor-begin",
+}
+_CHANGING_ROLES = ("operator", "administrator")
+_WITH_SECOND_FACTOR = "second_factor"
 
 
 def create_first_admin() -> str | None:
@@ -55,3 +64,38 @@ class OneTimePasswordMiddleware:
             return None
         page = request.resolver_match and request.resolver_match.url_name
         return None if page in _PAGES_BEFORE_THE_CHANGE else redirect("password")
+
+
+def mark_second_factor(request: HttpRequest) -> None:
+    """Note that this session's user has shown its second factor."""
+    request.session[_WITH_SECOND_FACTOR] = True
+
+
+def has_shown_second_factor(request: HttpRequest) -> bool:
+    """Return whether this session's user has shown its second factor."""
+    return bool(request.session.get(_WITH_SECOND_FACTOR))
+
+
+class RequiredSecondFactorMiddleware:
+    """Sends operators and administrators without a second factor to set it up, where it is required."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """Redirect; no query where it is not required, nor in a session that has shown the factor."""
+        if not settings.REQUIRE_TOTP or has_shown_second_factor(request):
+            return None
+        user = request.user
+        if not isinstance(user, User) or not may_change(user):
+            return None
+        page = request.resolver_match and request.resolver_match.url_name
+        return None if page in _PAGES_BEFORE_THE_FACTOR else redirect("account")
+
+
+def may_change(user: User) -> bool:
+    """Return whether a user has a role that changes something."""
+    return user.is_superuser or user.groups.filter(name__in=_CHANGING_ROLES).exists()

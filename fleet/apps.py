@@ -10,7 +10,8 @@ class FleetConfig(AppConfig):
 
         # shared_task binds to this app, so it must exist as soon as Django does; but what has no Django
         # (the rehearsal fleet, the supervisor) starts in a fifth of the time without it.
-        from fleet import accounts, celery, heartbeats  # noqa: F401
+        from fleet import accounts, celery, heartbeats, sessions  # noqa: F401
 
         heartbeats.connect()
         user_logged_in.connect(accounts.remember_one_time_password)
+        user_logged_in.connect(sessions.remember)

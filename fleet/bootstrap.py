@@ -3,6 +3,7 @@
 Standard library only, because the settings call it before Django is set up.
 """
 
+import base64
 import os
 import secrets
 import tempfile
@@ -48,6 +49,15 @@ def make_audit_key(path: Path) -> None:
     Raises DataDirUnusable where another user's start has made it.
     """
     _secret(path, secrets.token_hex(32))
+
+
+def make_sealing_key(path: Path) -> None:
+    """Make the key that seals secrets in the database on the first start: a Fernet key, 0600.
+
+    Without it no second factor works any more, so it belongs into the backup, apart from the database's.
+    Raises DataDirUnusable where another user's start has made it.
+    """
+    _secret(path, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
 
 
 def _secret(path: Path, fresh: str) -> str:

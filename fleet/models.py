@@ -1,4 +1,4 @@
-"""What belongs to the installation rather than to its relays: its processes, its first administrator."""
+"""What belongs to the installation rather than to its relays: its processes, its people."""
 
 from django.conf import settings
 from django.db import models
@@ -25,3 +25,34 @@ class OneTimePassword(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
     )
     password_hash = models.CharField(max_length=128)
+
+
+class SecondFactor(models.Model):
+    """The secret of a user's app. It counts once it was confirmed by a code."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    # fleet/sealing.py: the key lies outside the database.
+    sealed_secret = models.TextField()
+    confirmed_at = models.DateTimeField(null=True)
+    # Of the last code that was taken: none is taken twice.
+    last_step = models.PositiveBigIntegerField(default=0)
+
+
+class RecoveryCode(models.Model):
+    """One of the codes that stand in for a lost app, as its sha256."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True)
+
+
+class UserSession(models.Model):
+    """A session as its user sees it in the list of them."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    session_key = models.CharField(max_length=40, unique=True)
+    began_at = models.DateTimeField()
+    ip = models.CharField(max_length=45, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)

@@ -21,6 +21,8 @@ SECRET_KEY = env.str("FLEET_SECRET_KEY", default="") or bootstrap.secret_key(DAT
 
 AUDIT_KEY_PATH = Path(env.str("FLEET_AUDIT_KEY", default=str(DATA_DIR / "keys" / "audit_key")))
 bootstrap.make_audit_key(AUDIT_KEY_PATH)
+SEALING_KEY_PATH = Path(env.str("FLEET_SEALING_KEY", default=str(DATA_DIR / "keys" / "sealing_key")))
+bootstrap.make_sealing_key(SEALING_KEY_PATH)
 AUDIT_ANCHOR_PATH = AUDIT_KEY_PATH.with_name("audit_head")
 
 DEBUG = env.bool("FLEET_DEBUG", default=False)
@@ -53,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "fleet.accounts.OneTimePasswordMiddleware",
+    "fleet.accounts.RequiredSecondFactorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -98,6 +101,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
+    "fleet.second_factor.CodeBackend",
 ]
 # PBKDF2 only reads what older installations hold: the next log-in makes it Argon2.
 PASSWORD_HASHERS = [
@@ -109,6 +113,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Operators and administrators must have a second factor; they are led to set it up.
+REQUIRE_TOTP = env.bool("FLEET_REQUIRE_TOTP", default=False)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "matrix"
 LOGOUT_REDIRECT_URL = "login"

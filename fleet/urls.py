@@ -3,6 +3,16 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from fleet.views.accounts import LogIn, LogOut, PasswordChange
+from fleet.views.factors import (
+    account,
+    log_in_code,
+    reauthenticate,
+    recovery_codes,
+    second_factor_begin,
+    second_factor_off,
+    second_factor_page,
+    session_end,
+)
 from fleet.views.health import healthz, readyz
 from fleet.views.matrix import instances_table, matrix
 from fleet.views.relayctl import relayctl
@@ -16,8 +26,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("search/", search, name="search"),
     path("relayctl.pyz", relayctl, name="relayctl"),
     path("login/", LogIn.as_view(), name="login"),
+    path("login/code/", log_in_code, name="login-code"),
     path("logout/", LogOut.as_view(), name="logout"),
     path("password/", PasswordChange.as_view(), name="password"),
+    path("reauthenticate/", reauthenticate, name="reauthenticate"),
+    path("account/", account, name="account"),
+    path("account/second-factor/", second_factor_page, name="second-factor"),
+    path("account/second-factor/begin/", second_factor_begin, name="second-factor-begin"),
+    path("account/second-factor/off/", second_factor_off, name="second-factor-off"),
+    path("account/recovery-codes/", recovery_codes, name="recovery-codes"),
+    path("account/sessions/end/", session_end, name="session-end"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("", include("relays.urls")),

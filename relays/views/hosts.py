@@ -18,6 +18,7 @@ from relays.selectors.instances import instance_rows
 from relays.selectors.onboarding import onboarding, relayctl_file
 from relays.services import hosts
 from relays.services.doctor import examine
+from relays.views.recent import recently_authenticated
 
 
 @require_safe
@@ -114,6 +115,7 @@ def host_switch(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.change_host", raise_exception=True)
+@recently_authenticated()
 def host_key(request: HttpRequest, name: str) -> HttpResponse:
     """Show the accepted key and the offered one side by side; accept the offered one."""
     host = get_object_or_404(Host, name=name)
@@ -140,6 +142,7 @@ def _accept_key(request: HttpRequest, host: Host, form: HostKeyForm) -> HttpResp
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.change_host", raise_exception=True)
+@recently_authenticated()
 def host_change(request: HttpRequest, name: str) -> HttpResponse:
     """Change where and how often a host is reached."""
     host = get_object_or_404(Host, name=name)
@@ -159,6 +162,7 @@ def host_change(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.delete_host", raise_exception=True)
+@recently_authenticated()
 def host_remove(request: HttpRequest, name: str) -> HttpResponse:
     """Forget a host and its history, once its name was typed."""
     host = get_object_or_404(Host, name=name)

@@ -20,6 +20,7 @@ from relays.services import operations
 from relays.services.kinds import PlanRefused, all_kinds
 from relays.services.operations import NotAllowed
 from relays.views.actors import actor_of, user_of
+from relays.views.recent import recently_authenticated
 
 OPERATIONS_A_PAGE = 50
 _NO_PARAMS = {"csrfmiddlewaretoken"}
@@ -79,6 +80,7 @@ def operation_plan(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
 
 @require_POST
 @permission_required("relays.view_operation", raise_exception=True)
+@recently_authenticated("relays:operation")
 def operation_confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a planned operation run."""
     operation = get_object_or_404(Operation.objects.select_related("instance__host"), pk=pk)

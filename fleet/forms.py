@@ -1,0 +1,38 @@
+"""Forms over one's own account."""
+
+from django import forms
+
+_CODE = {
+    "class": "form-control",
+    "autocomplete": "one-time-code",
+    "autocapitalize": "none",
+    "spellcheck": "false",
+    "autofocus": True,
+}
+
+
+class CodeForm(forms.Form):
+    """A code of the second factor."""
+
+    code = forms.CharField(max_length=40, widget=forms.TextInput(attrs=_CODE))
+
+
+class ProofForm(forms.Form):
+    """Who is logged in proves it again; the code counts where there is a second factor."""
+
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        widget=forms.PasswordInput(
+            attrs={"class": "form-control", "autocomplete": "current-password", "autofocus": True}
+        ),
+    )
+    code = forms.CharField(
+        max_length=40, required=False, widget=forms.TextInput(attrs=_CODE | {"autofocus": False})
+    )
+
+
+class SessionForm(forms.Form):
+    """Which session ends; none means all."""
+
+    session = forms.IntegerField(required=False, min_value=1, max_value=2**62)
