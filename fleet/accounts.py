@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from fleet.models import OneTimePassword
+from fleet.models import OneTimePassword, TokenUser
 
 FIRST_ADMIN = "admin"
 _MUST_CHANGE = "must_change_password"
@@ -90,7 +90,8 @@ class RequiredSecondFactorMiddleware:
         if not settings.REQUIRE_TOTP or has_shown_second_factor(request):
             return None
         user = request.user
-        if not isinstance(user, User) or not may_change(user):
+        # A token was made in a session that had shown the factor.
+        if not isinstance(user, User) or isinstance(user, TokenUser) or not may_change(user):
             return None
         page = request.resolver_match and request.resolver_match.url_name
         return None if page in _PAGES_BEFORE_THE_FACTOR else redirect("account")

@@ -32,6 +32,32 @@ class ProofForm(forms.Form):
     )
 
 
+class TokenForm(forms.Form):
+    """An API token that is wanted."""
+
+    name = forms.CharField(
+        max_length=60,
+        label="What for",
+        widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
+    )
+    scope = forms.ChoiceField(
+        label="May read",
+        choices=[
+            ("read", "every table and chart"),
+            ("relays.view_instance", "those of instances"),
+            ("relays.view_provider", "those of providers"),
+        ],
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    days = forms.IntegerField(
+        min_value=1,
+        max_value=366,
+        initial=90,
+        label="Days it counts",
+        widget=forms.NumberInput(attrs={"class": "form-control"}),
+    )
+
+
 class SessionForm(forms.Form):
     """Which session ends; none means all."""
 

@@ -1,6 +1,9 @@
 """What belongs to the installation rather than to its relays: its processes, its people."""
 
+from typing import Any
+
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models
 
 
@@ -56,3 +59,40 @@ class UserSession(models.Model):
     began_at = models.DateTimeField()
     ip = models.CharField(max_length=45, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
+
+
+class ApiToken(models.Model):
+    """What a script shows instead of a log-in: kept as a digest, with what it may use of its user's rights.
+
+    It reads tables and charts, and nothing else: docs/accounts.md.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=60)
+    digest = models.CharField(max_length=64, unique=True)
+    # "read" for everything that the user may see, or permissions by name: ["relays.view_instance"].
+    scopes = models.JSONField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+
+class TokenUser(User):
+    """A user who acts by a token: may what both of them may."""
+
+    token: ApiToken
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Ask the token first; the user's own permissions, as they are now, after it."""
+        return _may(self.token.scopes, perm) and super().has_perm(perm, obj)
+
+
+def _may(scopes: list[str], perm: str) -> bool:
+    return perm in scopes or ("read" in scopes and perm.partition(".")[2].startswith("view_"))

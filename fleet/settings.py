@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "fleet.tokens.BearerMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "fleet.accounts.OneTimePasswordMiddleware",
     "fleet.accounts.RequiredSecondFactorMiddleware",

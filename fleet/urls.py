@@ -12,6 +12,8 @@ from fleet.views.factors import (
     second_factor_off,
     second_factor_page,
     session_end,
+    token_add,
+    token_remove,
 )
 from fleet.views.health import healthz, readyz
 from fleet.views.matrix import instances_table, matrix
@@ -36,6 +38,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/second-factor/off/", second_factor_off, name="second-factor-off"),
     path("account/recovery-codes/", recovery_codes, name="recovery-codes"),
     path("account/sessions/end/", session_end, name="session-end"),
+    path("account/tokens/add/", token_add, name="token-add"),
+    path("account/tokens/<int:pk>/remove/", token_remove, name="token-remove"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("", include("relays.urls")),

@@ -8,17 +8,19 @@ from django.contrib import messages
 from django.contrib.auth import authenticate
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render, resolve_url
+from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from fleet import second_factor, sessions, totp
+from fleet import second_factor, sessions, tokens, totp
 from fleet.accounts import mark_second_factor, may_change
-from fleet.forms import CodeForm, ProofForm, SessionForm
+from fleet.forms import CodeForm, ProofForm, SessionForm, TokenForm
+from fleet.models import ApiToken
 from fleet.views.accounts import begin_session, record_failed_log_in, waiting_for_code
 from relays.selectors.figures import clock
 from relays.services import audit
@@ -72,7 +74,11 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def account(request: HttpRequest) -> HttpResponse:
-    """Show one's roles, second factor and sessions."""
+    """Show one's roles, second factor, sessions and tokens."""
+    return _show_account(request, TokenForm())
+
+
+def _show_account(request: HttpRequest, form: TokenForm, *, status: int = 200) -> HttpResponse:
     user = user_of(request)
     now = timezone.now()
     is_on = second_factor.is_on(user)
@@ -85,8 +91,13 @@ def account(request: HttpRequest) -> HttpResponse:
             (row, clock(row.began_at, now), row.session_key == request.session.session_key)
             for row in sessions.sessions_of(user)
         ],
+        "tokens": [
+            (token, clock(token.expires_at, now), clock(token.last_used_at, now), token.expires_at <= now)
+            for token in tokens.tokens_of(user)
+        ],
+        "form": form,
     }
-    return render(request, "fleet/account.html", context)
+    return render(request, "fleet/account.html", context, status=status)
 
 
 @require_POST
@@ -150,6 +161,39 @@ def session_end(request: HttpRequest) -> HttpResponse:
         return redirect("account")
     ended = sessions.end(user=user_of(request), actor=actor_of(request), pk=form.cleaned_data["session"])
     messages.success(request, "It was signed out." if ended == 1 else f"{ended} sessions were signed out.")
+    return redirect("account")
+
+
+@never_cache
+@require_POST
+@recently_authenticated("account")
+def token_add(request: HttpRequest) -> HttpResponse:
+    """Make an API token and show it, once."""
+    form = TokenForm(request.POST)
+    if not form.is_valid():
+        return _show_account(request, form, status=400)
+    chosen = form.cleaned_data
+    try:
+        token, text = tokens.token_add(
+            user=user_of(request),
+            name=chosen["name"],
+            scopes=[chosen["scope"]],
+            days=chosen["days"],
+            actor=actor_of(request),
+        )
+    except ValidationError as error:
+        form.add_error(None, error.messages)
+        return _show_account(request, form, status=400)
+    example = request.build_absolute_uri(f"{resolve_url('matrix-table')}?format=json")
+    return render(request, "fleet/token.html", {"token": token, "text": text, "example": example})
+
+
+@require_POST
+def token_remove(request: HttpRequest, pk: int) -> HttpResponse:
+    """End one of one's own tokens."""
+    token = get_object_or_404(ApiToken, pk=pk, user=user_of(request))
+    tokens.token_remove(token=token, actor=actor_of(request))
+    messages.success(request, f"The token for {token.name} does not count any more.")
     return redirect("account")
 
 

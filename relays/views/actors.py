@@ -21,6 +21,9 @@ def actor_of(request: HttpRequest) -> Actor:
     user = getattr(request, "user", AnonymousUser())
     if not isinstance(user, User):
         return Actor("anonymous", "", None, details)
+    token = getattr(user, "token", None)
+    if token is not None:
+        return Actor("token", user.get_username(), user.pk, details | {"token": token.pk})
     details["session"] = hashlib.sha256((request.session.session_key or "").encode()).hexdigest()[:16]
     details["roles"] = ",".join(sorted(user.groups.values_list("name", flat=True)))
     return Actor("user", user.get_username(), user.pk, details)

@@ -39,6 +39,8 @@ ROUTES = {
     "second-factor-off": ("POST", OWN),
     "recovery-codes": ("POST", OWN),
     "session-end": ("POST", OWN),
+    "token-add": ("POST", OWN),
+    "token-remove": ("POST", OWN),
     "healthz": ("GET", OPEN),
     "readyz": ("GET", OPEN),
     "relays:host-list": ("GET", VIEWER),
