@@ -38,23 +38,23 @@ class TokenForm(forms.Form):
     name = forms.CharField(
         max_length=60,
         label="What for",
-        widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
+        widget=forms.TextInput(attrs={"class": "form-control form-control-sm", "autocomplete": "off"}),
     )
     scope = forms.ChoiceField(
-        label="May read",
+        label="Tables and charts",
         choices=[
-            ("read", "every table and chart"),
-            ("relays.view_instance", "those of instances"),
-            ("relays.view_provider", "those of providers"),
+            ("read", "all of them"),
+            ("relays.view_instance", "of instances"),
+            ("relays.view_provider", "of providers"),
         ],
-        widget=forms.Select(attrs={"class": "form-select"}),
+        widget=forms.Select(attrs={"class": "form-select form-select-sm"}),
     )
     days = forms.IntegerField(
         min_value=1,
         max_value=366,
         initial=90,
         label="Days it counts",
-        widget=forms.NumberInput(attrs={"class": "form-control"}),
+        widget=forms.NumberInput(attrs={"class": "form-control form-control-sm"}),
     )
 
 
