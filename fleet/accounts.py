@@ -1,7 +1,8 @@
 """The first administrator, and what must be done before anything else: a new password, a second factor."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.crypto import salted_hmac
 
 from fleet.models import OneTimePassword, TokenUser
 
@@ -44,6 +46,31 @@ def remember_one_time_password(request: HttpRequest, user: AbstractBaseUser, **_
 
 def _is_one_time(user: AbstractBaseUser) -> bool:
     return OneTimePassword.objects.filter(user_id=user.pk, password_hash=user.password).exists()
+
+
+def throttled_name(request: HttpRequest | None, credentials: Mapping[str, Any] | None = None) -> str:
+    """Return the name under which log-ins are counted: a user's own, a digest of one that nobody has.
+
+    People type passwords into the wrong field, and the counts are kept in the database.
+    """
+    fields: Mapping[str, Any] = credentials or (request.POST if request else {})
+    name = str(fields.get("username") or "")
+    known = "\0" not in name and User.objects.filter(username=name).exists()
+    return name if known or not name else f"nobody {salted_hmac('throttled_name', name).hexdigest()[:32]}"
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return who asks, as the outermost of our proxies saw it; what stands before that is anybody's claim."""
+    peer: str = request.META.get("REMOTE_ADDR", "")
+    if not settings.TRUSTED_PROXIES:
+        return peer
+    seen = [entry.strip() for entry in request.headers.get("X-Forwarded-For", "").split(",")]
+    if len(seen) < settings.TRUSTED_PROXIES:
+        return peer
+    try:
+        return str(ip_address(seen[-settings.TRUSTED_PROXIES]))
+    except ValueError:
+        return peer
 
 
 class OneTimePasswordMiddleware:

@@ -1,5 +1,7 @@
 """Forms over one's own account."""
 
+from typing import Any
+
 from django import forms
 
 _CODE = {
@@ -11,10 +13,17 @@ _CODE = {
 }
 
 
+class OnceInput(forms.TextInput):
+    """A field whose text is never given back: it is secret, or of no use a second time."""
+
+    def format_value(self, value: Any) -> None:
+        """Give nothing back."""
+
+
 class CodeForm(forms.Form):
     """A code of the second factor."""
 
-    code = forms.CharField(max_length=40, widget=forms.TextInput(attrs=_CODE))
+    code = forms.CharField(max_length=40, widget=OnceInput(attrs=_CODE))
 
 
 class ProofForm(forms.Form):
@@ -28,7 +37,7 @@ class ProofForm(forms.Form):
         ),
     )
     code = forms.CharField(
-        max_length=40, required=False, widget=forms.TextInput(attrs=_CODE | {"autofocus": False})
+        max_length=40, required=False, widget=OnceInput(attrs=_CODE | {"autofocus": False})
     )
 
 

@@ -126,11 +126,12 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "fleet/locked_out.html"
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
+AXES_USERNAME_CALLABLE = "fleet.accounts.throttled_name"
+# It keeps the form of a failed log-in, with these masked.
+AXES_SENSITIVE_PARAMETERS = ["username", "password", "code", "ip_address"]
 # 0: the peer's own address counts; X-Forwarded-For is read only behind that many proxies of ours.
-AXES_IPWARE_PROXY_COUNT = env.int("FLEET_TRUSTED_PROXIES", default=0)
-AXES_IPWARE_META_PRECEDENCE_ORDER = (
-    ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"] if AXES_IPWARE_PROXY_COUNT else ["REMOTE_ADDR"]
-)
+TRUSTED_PROXIES = env.int("FLEET_TRUSTED_PROXIES", default=0)
+AXES_CLIENT_IP_CALLABLE = "fleet.accounts.client_address"
 
 HTTPS = env.bool("FLEET_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -138,7 +139,7 @@ SESSION_COOKIE_NAME = "fleet_session"
 CSRF_COOKIE_NAME = "fleet_csrf"
 CSRF_FAILURE_VIEW = "fleet.views.denials.forged"
 SESSION_COOKIE_AGE = 12 * 3600
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS and AXES_IPWARE_PROXY_COUNT else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS and TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

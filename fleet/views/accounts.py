@@ -18,7 +18,7 @@ from django.utils.decorators import method_decorator
 from django_htmx.http import HttpResponseClientRefresh
 
 from fleet import second_factor, sessions
-from fleet.accounts import mark_second_factor
+from fleet.accounts import mark_second_factor, throttled_name
 from relays.services import audit
 from relays.views.actors import actor_of, user_of
 
@@ -99,7 +99,8 @@ def record_failed_log_in(request: HttpRequest, username: str, factor: str) -> No
         audit.record(actor=actor_of(request), action="login", phase="failed", details=details)
         return
     actor = actor_of(request)
-    tries = AccessAttempt.objects.filter(username=username, ip_address=actor.details["ip"])
+    name = throttled_name(request, {"username": username})
+    tries = AccessAttempt.objects.filter(username=name, ip_address=actor.details["ip"])
     if any(tried.failures_since_start == settings.AXES_FAILURE_LIMIT for tried in tries):
         audit.record(actor=actor, action="login.locked", phase="denied", details=details)
 
