@@ -28,7 +28,8 @@ def origin_list(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     page = Paginator(read.unclaimed(), CLIENTS_A_PAGE).get_page(request.GET.get("page"))
     slugs = read.providers_with_mail(now)
-    provider = Provider.objects.filter(slug=request.GET.get("provider") or next(iter(slugs), "")).first()
+    asked = request.GET.get("provider")
+    provider = Provider.objects.filter(slug=asked if asked in slugs else next(iter(slugs), "")).first()
     context = {
         "origins": read.origin_rows(now),
         "providers": slugs,
