@@ -97,6 +97,8 @@ def interrupted(effects: Path, act: Callable[[], object]) -> Iterator[None]:
 def test_deferred_mail_leaves_at_once_and_a_second_time_nothing_is_done(
     fleet: Fleet, rustin: Host, until: Wait
 ) -> None:
+    # What other tests have left there.
+    rustin.run(["postsuper", "-c", "/etc/postfix-msn-a", "-d", "ALL"])
     fleet.provider.set_rule("throttle", provider="msn", source="msn-a")
     fleet.fabricate(50, domain="hotmail.com", via="msn-a")
     fleet.provider.clear()

@@ -99,7 +99,7 @@ def test_postgresql_refuses_to_truncate_the_trail() -> None:
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
-        cursor.execute("TRUNCATE relays_auditevent")
+        cursor.execute("TRUNCATE relays_auditevent CASCADE")
 
 
 @pytest.mark.django_db

@@ -123,10 +123,14 @@ def planned(instance: Instance) -> Operation:
     )
 
 
+# What a route is about, where its name does not begin with it.
+_ABOUT = {"relays:operation-plan": "instance"}
+
+
 def address(name: str, arguments: dict[str, object]) -> str:
     """Return the address of a route; what no row is made for is a thing that does not exist."""
     values: dict[str, object] = {"pk": 987654, "slug": "no-such", "table": "no-such", "kind": "queue.run"}
-    kind = name.removeprefix("relays:").split("-")[0]
+    kind = _ABOUT.get(name) or name.removeprefix("relays:").split("-")[0]
     values |= {"pk": arguments.get(kind, values["pk"]), "name": arguments["host"]}
     wanted = routes()[name].pattern.converters
     return reverse(name, kwargs={key: values[key] for key in wanted})
