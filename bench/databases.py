@@ -7,9 +7,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.servers import PostgreSQL
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 @contextmanager
@@ -34,3 +37,12 @@ def measured(bench: str, url: str, *arguments: str) -> dict[str, Any]:
         ).stdout
     took: dict[str, Any] = json.loads(output)
     return took
+
+
+def viewer() -> "User":
+    """Return a user who may look at everything, made on first use."""
+    from django.contrib.auth.models import Group, User  # noqa: PLC0415  (once DATABASE_URL is known)
+
+    user = User.objects.get_or_create(username="bench")[0]
+    user.groups.set(Group.objects.filter(name="viewer"))
+    return user

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.databases import databases, measured
+from bench.databases import databases, measured, viewer
 from bench.figures import Figure, arguments, report
 from bench.matrix import make_fleet
 
@@ -64,7 +64,6 @@ def measure() -> dict[str, Any]:
     import django  # noqa: PLC0415  (after DATABASE_URL is known)
 
     django.setup()
-    from django.contrib.auth import get_user_model  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
     from django.test import Client, override_settings  # noqa: PLC0415
 
@@ -77,7 +76,7 @@ def measure() -> dict[str, Any]:
     took: dict[str, Any] = {"fill": time.monotonic() - began, "rows": OutcomesHour.objects.count()}
     instance = Instance.objects.filter(provider=Provider.objects.get(slug="provider-00")).first()
     client = Client(SERVER_NAME="localhost")
-    client.force_login(get_user_model().objects.get_or_create(username="bench")[0])
+    client.force_login(viewer())
     plain_files = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     with override_settings(STORAGES=plain_files):
         for what, (path, chosen) in ASKED.items():

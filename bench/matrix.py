@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bench.databases import databases, measured
+from bench.databases import databases, measured, viewer
 from bench.figures import Figure, arguments, report
 
 LIMITS_MS = {200: 50, 2000: 150}
@@ -57,7 +57,6 @@ def measure(instances: int) -> dict[str, float]:
     import django  # noqa: PLC0415  (after DATABASE_URL is known)
 
     django.setup()
-    from django.contrib.auth import get_user_model  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import connection  # noqa: PLC0415
     from django.test import Client, override_settings  # noqa: PLC0415
@@ -69,7 +68,7 @@ def measure(instances: int) -> dict[str, float]:
         # As autovacuum does within a minute: PostgreSQL plans by what it knows of the tables.
         cursor.execute("ANALYZE")
     client = Client(SERVER_NAME="localhost")
-    client.force_login(get_user_model().objects.get_or_create(username="bench")[0])
+    client.force_login(viewer())
     plain_files = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     with override_settings(STORAGES=plain_files):
         for _ in range(WARM_UP):
