@@ -54,7 +54,9 @@ class Sandbox:
                 f"mount -t overlay -o lowerdir={target},upperdir={upper},workdir={work} overlay {target}"
             )
         lines += [f"mount -t tmpfs -o mode=755 tmpfs {target}" for target in _EMPTY]
-        lines += ["mkdir /run/sshd", f"touch {self.folder}/ready", "exec sleep infinity"]
+        # The first process of a namespace inherits what lost its parent: a shell that waits buries it, a mere
+        # sleep would keep it as a zombie that pgrep finds.
+        lines += ["mkdir /run/sshd", "sleep infinity &", f"touch {self.folder}/ready", "wait"]
         return "\n".join(lines) + "\n"
 
     def _wait_until_ready(self) -> int:
