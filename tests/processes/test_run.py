@@ -101,6 +101,14 @@ def test_the_first_start_builds_the_environment_and_the_second_only_uses_it(chec
     assert checkout.environments() == [name]
 
 
+def test_a_bench_is_run_by_its_name_with_its_arguments(checkout: Checkout) -> None:
+    (checkout.folder / "requirements-dev.txt").touch()
+    bench = checkout.folder / "bench" / "speed.py"
+    bench.parent.mkdir()
+    bench.write_text("import sys; print('bench', *sys.argv[1:])")
+    assert checkout.run("bench", "speed", "--json").stdout == "bench --json\n"
+
+
 def test_a_changed_lock_file_makes_a_new_environment_and_removes_the_old(with_uv: Checkout) -> None:
     with_uv.run("manage")
     [old] = with_uv.environments()
