@@ -1,0 +1,1 @@
+"""Weights and ramps: pure. No Django, no I/O, no clock."""
