@@ -29,8 +29,9 @@ def run(statement: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None
         return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
-            given = f"FROM unnest({arrays}) AS given ({', '.join(columns)})"
+            # Side by side in a SELECT, arrays are unnested as they are read; in FROM each is stored first.
+            arrays = ", ".join(f"unnest(%s::{kind}[]) AS {name}" for name, kind in columns.items())
+            given = f"FROM (SELECT {arrays}) AS given"
             sql = statement.format(source=given, **{name: f"given.{name}" for name in columns})
             values = zip(columns.values(), zip(*rows, strict=True), strict=True)
             cursor.execute(sql, [_array(kind, column) for kind, column in values])
