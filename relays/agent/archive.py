@@ -13,11 +13,17 @@ def own_bytes() -> bytes | None:
     sudo runs it as /dev/fd/N, the very file whose digest it has checked: a file that takes its name while it
     runs is another one.
     """
-    path = getattr(__spec__.loader, "archive", None)
+    path = own_path()
     if path is None:
         return None
     with open(path, "rb") as file:
         return file.read()
+
+
+def own_path() -> str | None:
+    """Return the path that relayctl.pyz was started by, None where this runs from a source tree."""
+    path: str | None = getattr(__spec__.loader, "archive", None)
+    return path
 
 
 def own_sha256() -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from relays.domain.text import printable
 
 PROTOCOL = 1
-VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read", "journal.read")
+VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read", "log.search", "journal.read")
 # Those that change an instance, and all that may be asked of the write user.
 CHANGES = ("queue.run", "instance.reload")
 WRITE_VERBS = (*CHANGES, "op.result", "audit.anchor", "write.check")

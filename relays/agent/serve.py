@@ -143,5 +143,6 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "snapshot": _of("snapshot"),
     "queue.list": _of("listing"),
     "log.read": _of("log_read"),
+    "log.search": _of("log_search"),
     "journal.read": _of("journal"),
 }
