@@ -15,7 +15,17 @@ _ROOT = Path(__file__).resolve().parents[2]
 # -I: neither the user's environment nor the folder it is called from chooses what is imported.
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 _MAIN = b"import sys\nfrom relays.agent.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
-_CARRIED_DOMAIN = ("__init__.py", "params.py", "queue.py", "replies.py", "text.py", "maillog/*.py")
+_CARRIED_DOMAIN = (
+    "__init__.py",
+    "filters.py",
+    "groups.py",
+    "matching.py",
+    "params.py",
+    "queue.py",
+    "replies.py",
+    "text.py",
+    "maillog/*.py",
+)
 # zip knows no earlier time; any fixed one serves.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -13,10 +13,28 @@ from typing import Any, NamedTuple
 from relays.domain.text import printable
 
 PROTOCOL = 1
-VERBS = ("hello", "inventory", "snapshot", "queue.list", "log.read", "log.search", "journal.read")
+VERBS = (
+    "hello",
+    "inventory",
+    "snapshot",
+    "queue.list",
+    "queue.groups",
+    "queue.pick",
+    "log.read",
+    "log.search",
+    "journal.read",
+)
 # Those that change an instance, and all that may be asked of the write user.
-CHANGES = ("queue.run", "instance.reload")
-WRITE_VERBS = (*CHANGES, "op.result", "audit.anchor", "write.check")
+MESSAGE_CHANGES = (
+    "message.hold",
+    "message.release",
+    "message.retry",
+    "message.requeue",
+    "message.expire",
+    "message.delete",
+)
+CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES)
+WRITE_VERBS = (*CHANGES, "op.result", "audit.anchor", "write.check", "message.headers")
 
 MAX_REQUEST = 256 * 1024
 REQUEST_WITHIN_S = 15

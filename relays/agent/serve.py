@@ -142,6 +142,8 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "inventory": _of("inventory"),
     "snapshot": _of("snapshot"),
     "queue.list": _of("listing"),
+    "queue.groups": _of("grouping"),
+    "queue.pick": _of("picking"),
     "log.read": _of("log_read"),
     "log.search": _of("log_search"),
     "journal.read": _of("journal"),

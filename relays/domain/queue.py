@@ -63,6 +63,15 @@ _LINE_RE = re.compile(
 # there are fewer matches than lines.
 _ODD = bytes([*range(0x0A), *range(0x0B, 0x20), ord("\\"), *range(0x7F, 0x100)])
 _PLAIN_CHUNK_RE = re.compile(_LINE_RE.pattern.replace(_PLAIN, rb'[^"]*'), re.MULTILINE)
+_ENTRY_RE = re.compile(
+    rb'\{"queue_name": "(incoming|active|deferred|hold|maildrop)", "queue_id": "([0-9A-Za-z]{6,31})", '
+    rb'"arrival_time": (' + _NUMBER + rb'), "message_size": (' + _NUMBER + rb"), "
+    rb'(?:"forced_expire": (?:true|false), )?"sender": "(' + _PLAIN + rb')", "recipients": \['
+    rb"("
+    + _RECIPIENT.replace(rb"(" + _PLAIN, rb"(?:" + _PLAIN)
+    + _MORE.replace(rb"((?:, ", rb"(?:(?:, ")
+    + rb")\]\}"
+)
 _HEAD_RE = re.compile(_HEAD)
 _RECIPIENT_RE = re.compile(_RECIPIENT)
 
@@ -92,6 +101,22 @@ def parse_entry(line: bytes) -> Entry | None:
         return _entry(fields)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def read_entry(line: bytes) -> Entry | None:
+    """Return what parse_entry() does, several times faster for a line without anything odd in it."""
+    match = _ENTRY_RE.fullmatch(line)
+    if match is None:
+        return parse_entry(line)
+    queue, ident, arrival, size, sender, recipients = match.groups()
+    return Entry(
+        queue.decode(),
+        ident.decode(),
+        int(arrival),
+        int(size),
+        sender.decode(),
+        [Recipient(a.decode(), r.decode()) for a, r in _RECIPIENT_RE.findall(recipients)],
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

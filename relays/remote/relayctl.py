@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import orjson
 
-from relays.domain import log_reading, reading
+from relays.domain import fields, log_reading, queue_reading, reading
 from relays.domain.fields import BadRow
+from relays.domain.filters import QueueFilter, to_args
 from relays.domain.log_reading import SourceReading
+from relays.domain.queue_reading import Groups, Item
 from relays.domain.reading import Header, InstanceFacts, InstanceReading, Message
 from relays.domain.text import printable
 from relays.remote import ssh
@@ -79,6 +81,22 @@ class MessagePage(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class QueueGroups(Answer):
+    """The messages of an instance that a filter takes, by what they have in common."""
+
+    groups: Groups
+
+
+@dataclass(frozen=True, slots=True)
+class Picked(Answer):
+    """The messages that a filter takes. queues: how many lie in each; short_ids: how many have such an id."""
+
+    items: tuple[Item, ...]
+    queues: Mapping[str, int]
+    short_ids: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogReading(Answer):
     """A piece of each log of a host; those that have more say so in behind_bytes."""
 
@@ -125,15 +143,50 @@ def snapshot(target: Target, limits: Limits | None = None, *, domains: int = 200
     )
 
 
-def queue_list(target: Target, limits: Limits | None = None, **args: object) -> MessagePage:
-    """Return messages of one instance; args are those of `queue.list`, None left out."""
-    given = {key: value for key, value in args.items() if value is not None}
-    reply = ask(target, "queue.list", given, limits)
+def queue_list(  # noqa: PLR0913 - keywords, as in write.py
+    target: Target,
+    limits: Limits | None = None,
+    *,
+    instance: str,
+    wanted: QueueFilter,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> MessagePage:
+    """Return the messages of one instance that a filter takes, oldest first, from a page's cursor on."""
+    args = {"instance": instance, "limit": limit, **to_args(wanted)}
+    reply = ask(target, "queue.list", args if cursor is None else {**args, "cursor": cursor}, limits)
     messages = parse(reply.rows, "message", reading.parse_message)
-    cursor = reply.end.get("cursor")
-    if cursor is not None and (not isinstance(cursor, str) or len(cursor) > 200):
+    following = reply.end.get("cursor")
+    if following is not None and (not isinstance(following, str) or len(following) > 200):
         raise Incompatible("relayctl gave a cursor that is no text.")
-    return MessagePage(reply.answer.header, reply.answer.clock_skew_s, messages, cursor)
+    return MessagePage(reply.answer.header, reply.answer.clock_skew_s, messages, following)
+
+
+def queue_groups(
+    target: Target, limits: Limits | None = None, *, instance: str, wanted: QueueFilter, limit: int = 100
+) -> QueueGroups:
+    """Count the messages of one instance that a filter takes. limit: rows a table."""
+    reply = ask(target, "queue.groups", {"instance": instance, "limit": limit, **to_args(wanted)}, limits)
+    if reply.end.get("truncated"):
+        raise Incomplete("relayctl stopped before its tables were whole.")
+    try:
+        groups = queue_reading.parse_groups(reply.rows)
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
+    return QueueGroups(reply.answer.header, reply.answer.clock_skew_s, groups)
+
+
+def queue_pick(target: Target, limits: Limits | None = None, *, instance: str, wanted: QueueFilter) -> Picked:
+    """Return all messages of one instance that a filter takes. Raises Refused for more than 100,000."""
+    reply = ask(target, "queue.pick", {"instance": instance, **to_args(wanted)}, limits)
+    found = tuple(item for row in parse(reply.rows, "picked", queue_reading.parse_picked) for item in row)
+    if reply.end.get("truncated") or reply.end.get("total") != len(found):
+        raise Incomplete("relayctl stopped before it had named every message.")
+    try:
+        queues, short = queue_reading.parse_queues(reply.end), fields.needed_count(reply.end, "short_ids")
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
+    return Picked(reply.answer.header, reply.answer.clock_skew_s, found, queues, short)
 
 
 def log_read(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relays.agent.build import build
+from relays.domain.matching import sender_check
 from tests.agent.postfix_host import (
     PYZ,
     ask,
@@ -294,6 +295,31 @@ def test_a_listed_message_shows_the_recipients_asked_for_and_counts_all(host: Sa
 
     assert row["recipients"] == [{"address": "c@outlook.com", "reason": "deferred transport"}]
     assert (row["recipients_total"], row["queue"]) == (3, "deferred")
+
+
+def test_messages_are_counted_by_what_they_have_in_common(host: Sandbox) -> None:
+    lines = ask(host, "queue.groups", instance="msn-a", domain="hotmail.com")
+    (sums,) = [row for row in lines if row.get("kind") == "sums"]
+    found = {(row["by"], row["key"]): row["messages"] for row in lines if row.get("kind") == "group"}
+
+    assert (sums["messages"], sums["recipients"], sums["of"], sums["unparsable"]) == (5, 6, 6, 0)
+    assert found["domain", "hotmail.com"] == 5
+    assert found["queue", "deferred"] == 5
+    assert found["sender_domain", "lists.example"] == 5
+    assert [row["text"] for row in lines if row.get("by") == "reply" and row["kind"] == "group"] == [
+        "deferred transport"
+    ]
+
+
+def test_messages_are_picked_by_what_the_host_knows_them_again_by(host: Sandbox) -> None:
+    lines = ask(host, "queue.pick", instance="msn-a", sender="")
+    ((queue_id, arrival, check),) = lines[1]["items"]
+    (bounce,) = [entry for entry in listed(host, A) if entry["sender"] == "MAILER-DAEMON"]
+
+    assert (queue_id, arrival) == (bounce["queue_id"], bounce["arrival_time"])
+    assert check == sender_check("MAILER-DAEMON")
+    assert lines[-1]["queues"] == {"incoming": 0, "active": 0, "deferred": 1, "hold": 0}
+    assert ask(host, "queue.pick", instance="msn-a", most=2)[0]["error"]["message"].startswith("6 messages")
 
 
 def test_the_queue_of_a_stopped_instance_is_not_an_empty_list(host: Sandbox) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from relays.agent.protocol import (
     Reply,
     ReplyFull,
 )
+from relays.domain.filters import from_args
+from relays.domain.matching import Lines, Matcher
 from relays.domain.queue import MAX_LINE as MAX_LISTED_LINE
-from relays.domain.queue import QueueSummary
+from relays.domain.queue import Entry, QueueSummary
 from tests.domain.test_queue_summary import NOW, line
 
 PYTHON = sys.executable
@@ -228,11 +230,17 @@ def test_a_source_tree_does_not_install_itself(
 
 
 def page(*chunks: bytes, limit: int = 10, **asked: Any) -> listing.Page:
-    read = listing.Page(listing._filter(asked), limit)
-    for chunk in chunks:
-        read.feed(chunk)
-    read.finish()
+    read = listing.Page(Matcher(from_args(asked), now=NOW), (0, ""), limit)
+    feed(read.add, *chunks)
     return read
+
+
+def feed(take: Callable[[Entry], None], *chunks: bytes) -> Lines:
+    lines = Lines(take)
+    for chunk in chunks:
+        lines.feed(chunk)
+    lines.finish()
+    return lines
 
 
 def test_a_page_holds_the_first_messages_whatever_their_order() -> None:
@@ -250,10 +258,11 @@ def test_a_message_listed_twice_while_it_moves_is_one() -> None:
 def test_lines_that_are_no_entry_or_too_long_are_counted() -> None:
     huge = line(recipients=[{"address": f"user{n}@b.example"} for n in range(60_000)])
     chunks = [huge[at : at + 65_536] for at in range(0, len(huge), 65_536)]
-    read = page(b"junk\n", *chunks, line()[:-1])
+    found: list[Entry] = []
+    lines = feed(found.append, b"junk\n", *chunks, line()[:-1])
 
     assert len(huge) > MAX_LISTED_LINE
-    assert (read.unparsable, len(read.rows())) == (2, 1)
+    assert (lines.unparsable, len(found)) == (2, 1)
 
 
 def test_a_row_shows_few_of_many_recipients() -> None:

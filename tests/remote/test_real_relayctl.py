@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from relays.agent.build import build
+from relays.domain.filters import QueueFilter
 from relays.remote import relayctl, ssh
 from relays.remote.errors import RemoteError
 from tests.far_side import Sshd
@@ -43,4 +44,4 @@ def test_inventory_and_snapshot_agree_on_the_instances(real: Sshd) -> None:
 
 def test_what_it_refuses_is_an_error_here(real: Sshd) -> None:
     with pytest.raises(RemoteError):
-        relayctl.queue_list(real.target(), instance="no-such-instance")
+        relayctl.queue_list(real.target(), instance="no-such-instance", wanted=QueueFilter())

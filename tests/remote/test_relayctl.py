@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from relays.domain.filters import QueueFilter, from_words
 from relays.remote import relayctl, ssh
 from relays.remote.errors import Incompatible, Incomplete, Refused, RemoteError
 from tests.far_side import BOOT_ID, READ_REQUEST, SHA256, Sshd, host_row, inventory_row, snapshot_row
@@ -212,10 +213,41 @@ def test_queue_list_gives_messages_and_a_cursor(sshd: Sshd) -> None:
         "recipients_total": 2,
     }
     sshd.answers({"queue.list": [message]})
-    page = relayctl.queue_list(sshd.target(), instance="msn-a", limit=10, domain=None)
+    page = relayctl.queue_list(sshd.target(), instance="msn-a", limit=10, wanted=QueueFilter())
     assert page.messages[0].queue_id == "4jWKWh04b5z1T1"
     assert page.messages[0].recipients == (("a@hotmail.com", "said: 421"), ("b@x.example", ""))
     assert page.cursor is None
+
+
+PICKED = {"kind": "picked", "items": [["4jWKWh04b5z1T1", 1795188249, "0" * 16]]}
+PICKED_END = (
+    '{"end":true,"rows":1,"truncated":%s,"total":%d,'
+    '"queues":{"incoming":0,"active":0,"deferred":1,"hold":0},"short_ids":0}'
+)
+
+
+def picks(sshd: Sshd, end: str) -> relayctl.Picked:
+    sshd.says(f"{HEADER}header\necho '{orjson.dumps(PICKED).decode()}'\necho '{end}'\n")
+    return relayctl.queue_pick(sshd.target(), instance="msn-a", wanted=from_words({"queue": "deferred"}))
+
+
+def test_queue_pick_names_every_message_or_none(sshd: Sshd) -> None:
+    picked = picks(sshd, PICKED_END % ("false", 1))
+    assert picked.items == (("4jWKWh04b5z1T1", 1795188249, "0" * 16),)
+    assert picked.queues["deferred"] == 1
+    for cut in (PICKED_END % ("true", 1), PICKED_END % ("false", 2)):
+        with pytest.raises(Incomplete, match="named every message"):
+            picks(sshd, cut)
+    with pytest.raises(Incompatible, match="queues is not an object"):
+        picks(sshd, '{"end":true,"rows":1,"truncated":false,"total":1}')
+
+
+def test_queue_groups_takes_nothing_of_a_reply_that_lies_or_was_cut(sshd: Sshd) -> None:
+    for rows, error in ((0, Incompatible), (1, Incomplete)):
+        truncated = "true" if rows else "false"
+        sshd.says(f"""{HEADER}header\necho '{{"end":true,"rows":0,"truncated":{truncated}}}'\n""")
+        with pytest.raises(error):
+            relayctl.queue_groups(sshd.target(), instance="msn-a", wanted=QueueFilter())
 
 
 LOG_ROW = {
