@@ -21,7 +21,7 @@ from relays.domain.text import printable
 # How long one command may take, and what is kept of the request's time for counting and for the record.
 COMMAND_S = 30.0
 _COUNT_S = 20.0
-_KEPT_S = 5.0
+KEPT_S = 5.0
 _MAX_OUTPUT = 2048
 _FIVE_MINUTES_S = 300
 
@@ -30,13 +30,21 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"\A(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 
 
+# Does what a single command does not; from operation, fence and deadline to a result as run() has it.
+Effect = Callable[[str, int, Deadline], dict[str, Any]]
+
+
 class Action(NamedTuple):
-    """What will be done. counts: messages, null where they could not be counted; facts: what it rests on."""
+    """What will be done. counts: messages, null where they could not be counted; facts: what it rests on.
+
+    effect: None where running the command is all there is to it.
+    """
 
     command: list[str]
     counts: dict[str, int | None]
     facts: dict[str, str]
     pace: Pace
+    effect: Effect | None = None
 
 
 Planner = Callable[[postfix.Place, dict[str, Any], Limits, Deadline], Action]
@@ -50,15 +58,15 @@ def queue_run(place: postfix.Place, args: dict[str, Any], limits: Limits, deadli
         raise BadRequest("domain must be a domain name in lower case with A-labels")
     if not limits.queue_run:
         raise Refused("queue.run is switched off in this host's limits")
-    facts = _facts(place, *([] if domain is None else ["fast_flush_domains"]))
+    found = facts(place, *([] if domain is None else ["fast_flush_domains"]))
     what = ["-f"] if domain is None else ["-s", domain]
     pace = (
         Pace("a queue run of everything", 1, limits.queue_run_every_s)
         if domain is None
         else Pace("a queue run of one domain", limits.domain_runs_in_5_min, _FIVE_MINUTES_S)
     )
-    command = [_program("postqueue"), "-c", place.config_dir, *what]
-    return Action(command, _count(place, domain, deadline), facts, pace)
+    command = [program("postqueue"), "-c", place.config_dir, *what]
+    return Action(command, _count(place, domain, deadline), found, pace)
 
 
 def instance_reload(
@@ -68,23 +76,23 @@ def instance_reload(
     refuse_unknown(args, {"instance"})
     if not limits.instance_reload:
         raise Refused("instance.reload is switched off in this host's limits")
-    facts = _facts(place)
+    found = facts(place)
     for name in ("main.cf", "master.cf"):
-        facts[name] = _sha256_of_file(os.path.join(place.config_dir, name))
-    command = [_program("postfix"), "-c", place.config_dir, "reload"]
-    return Action(command, {}, facts, Pace("a reload", 1, limits.reload_every_s))
+        found[name] = _sha256_of_file(os.path.join(place.config_dir, name))
+    command = [program("postfix"), "-c", place.config_dir, "reload"]
+    return Action(command, {}, found, Pace("a reload", 1, limits.reload_every_s))
 
 
 PLANNERS: dict[str, Planner] = {"queue.run": queue_run, "instance.reload": instance_reload}
 
 
-def run(command: list[str], deadline: Deadline) -> dict[str, Any]:
+def run(command: list[str], deadline: Deadline, *, stdin: bytes = b"") -> dict[str, Any]:
     """Run an action's command; return what came of it, whatever that is: docs/relayctl.md, `result`."""
     began = time.monotonic()
     result: dict[str, Any] = {"ok": False, "command": command, "exit_status": None, "timed_out": False}
-    timeout_s = max(1.0, min(COMMAND_S, deadline.remaining_s() - _KEPT_S))
+    timeout_s = max(1.0, min(COMMAND_S, deadline.remaining_s() - KEPT_S))
     try:
-        ended, output = children.output(command, timeout_s=timeout_s, max_bytes=4 * _MAX_OUTPUT)
+        ended, output = children.output(command, timeout_s=timeout_s, max_bytes=4 * _MAX_OUTPUT, stdin=stdin)
         result.update(ok=ended.status == 0, exit_status=ended.status, output=_shown(output + ended.stderr))
     except children.TimedOut:
         result.update(timed_out=True, output=f"it did not end within {timeout_s:.0f} s and was killed")
@@ -96,7 +104,7 @@ def run(command: list[str], deadline: Deadline) -> dict[str, Any]:
 
 def refuse_without_time(deadline: Deadline) -> None:
     """Raise Refused where what is left of the deadline is not enough to act and to write it down."""
-    if deadline.remaining_s() < 2 * _KEPT_S:
+    if deadline.remaining_s() < 2 * KEPT_S:
         raise Refused(
             f"{max(0.0, deadline.remaining_s()):.0f} s are left of the deadline: too little to begin"
         )
@@ -106,14 +114,15 @@ def _shown(output: str) -> str:
     return "\n".join(printable(line, _MAX_OUTPUT) for line in output.strip().splitlines())[:_MAX_OUTPUT]
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of a program of Postfix's. Raises Refused."""
     try:
         return children.find_program(name)
     except children.NotInstalled as error:
         raise Refused(str(error)) from None
 
 
-def _facts(place: postfix.Place, *more: str) -> dict[str, str]:
+def facts(place: postfix.Place, *more: str) -> dict[str, str]:
     """Return what an instance is; raise Refused where root may not trust it, or it does not run."""
     refuse_unless_trusted(place)
     try:
@@ -143,7 +152,7 @@ def _sha256_of_file(path: str) -> str:
 def _count(place: postfix.Place, domain: str | None, deadline: Deadline) -> dict[str, int | None]:
     """Count deferred messages, and those among them that the run is about."""
     counter = _Counter(domain)
-    budget_s = max(1.0, min(_COUNT_S, deadline.remaining_s() - 3 * _KEPT_S))
+    budget_s = max(1.0, min(_COUNT_S, deadline.remaining_s() - 3 * KEPT_S))
     try:
         postfix.list_queue(place.config_dir, timeout_s=budget_s, take=counter.feed)
     except postfix.QueueFailure as failure:

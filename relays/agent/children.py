@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 from relays.agent.trusted import is_roots
@@ -53,21 +53,29 @@ def _is_safe(path: str) -> bool:
     return all(is_roots(os.stat(place)) for place in (path, os.path.dirname(path)))
 
 
-def run(arguments: list[str], *, timeout_s: float, idle_s: float, take: Callable[[bytes], None]) -> Result:
+def run(
+    arguments: list[str],
+    *,
+    timeout_s: float,
+    idle_s: float,
+    take: Callable[[bytes], None],
+    stdin: bytes = b"",
+) -> Result:
     """Run a program and hand what it writes to `take` as it comes, in chunks of at most 64 KiB.
 
     The first argument is an absolute path. Raises TimedOut after timeout_s in all, or idle_s without a byte.
     Whatever ends the reading, nothing that was started is left.
     """
-    process = subprocess.Popen(  # noqa: S603 - a list of ours, no shell
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_ENVIRONMENT,
-        start_new_session=True,
-        cwd="/",
-    )
+    with _input(stdin) as given:
+        process = subprocess.Popen(  # noqa: S603 - a list of ours, no shell
+            arguments,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_ENVIRONMENT,
+            start_new_session=True,
+            cwd="/",
+        )
     try:
         stderr = _drain(process, time.monotonic() + timeout_s, idle_s, take)
     except BaseException:
@@ -82,14 +90,30 @@ def run(arguments: list[str], *, timeout_s: float, idle_s: float, take: Callable
     return Result(process.returncode, stderr.decode("utf-8", "replace"))
 
 
-def output(arguments: list[str], *, timeout_s: float, max_bytes: int = 1 << 20) -> tuple[Result, str]:
+@contextlib.contextmanager
+def _input(content: bytes) -> Iterator[int]:
+    """Yield a descriptor with this content, whole before anybody reads it: no pipe that could fill up."""
+    descriptor = os.memfd_create("input") if content else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open(descriptor, "r+b" if content else "rb", closefd=False) as file:
+            if content:
+                file.write(content)
+                file.seek(0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def output(
+    arguments: list[str], *, timeout_s: float, max_bytes: int = 1 << 20, stdin: bytes = b""
+) -> tuple[Result, str]:
     """Run a program whose output is small; return how it ended and its output, cut at max_bytes."""
     received = bytearray()
 
     def take(chunk: bytes) -> None:
         received.extend(chunk[: max_bytes - len(received)])
 
-    result = run(arguments, timeout_s=timeout_s, idle_s=timeout_s, take=take)
+    result = run(arguments, timeout_s=timeout_s, idle_s=timeout_s, take=take, stdin=stdin)
     return result, received.decode("utf-8", "replace")
 
 

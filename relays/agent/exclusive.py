@@ -31,11 +31,12 @@ _FENCE = re.compile(rb"\A[0-9]{1,18}\n\Z")
 
 
 class Pace(NamedTuple):
-    """At most so many times within so many seconds, of what `key` names."""
+    """At most so many times within so many seconds, of what `key` names; amount: this is as many at once."""
 
     key: str
     times: int
     within_s: int
+    amount: int = 1
 
 
 class Instance:
@@ -96,22 +97,29 @@ class Instance:
     def check_pace(self, pace: Pace) -> None:
         """Raise Refused where it was done too often of late."""
         now = _boottime()
-        recent = [at for key, at in self._done() if key == pace.key and at > now - pace.within_s]
-        if len(recent) >= pace.times:
-            wait_s = sorted(recent)[-pace.times] + pace.within_s - now
-            raise Refused(
-                f"{pace.key}: at most {pace.times} within {pace.within_s} s; again in {wait_s:.0f} s"
-            )
+        recent = sorted(
+            (at, amount) for key, at, amount in self._done() if key == pace.key and at > now - pace.within_s
+        )
+        excess = sum(amount for _, amount in recent) + pace.amount - pace.times
+        if excess <= 0:
+            return
+        again = "; again when it is fewer"
+        for at, amount in recent:
+            excess -= amount
+            if excess <= 0:
+                again = f"; again in {at + pace.within_s - now:.0f} s"
+                break
+        raise Refused(f"{pace.key}: at most {pace.times} within {pace.within_s} s{again}")
 
     def note(self, pace: Pace) -> None:
         """Write down that it is done now, before it is: a crash must not make room for another."""
         now = _boottime()
-        kept = [[key, at] for key, at in self._done() if key != pace.key or at > now - pace.within_s]
-        content = {"boot_id": system.boot_id(), "done": [*kept, [pace.key, round(now, 3)]]}
+        kept = [done for done in self._done() if done[0] != pace.key or done[1] > now - pace.within_s]
+        content = {"boot_id": system.boot_id(), "done": [*kept, [pace.key, round(now, 3), pace.amount]]}
         write_file(self._path("pace.json"), json.dumps(content).encode("ascii"), _MODE)
 
-    def _done(self) -> list[tuple[str, float]]:
-        """Return what was done since the host started, with the seconds since then."""
+    def _done(self) -> list[tuple[str, float, int]]:
+        """Return what was done since the host started, with the seconds since then, and how much at once."""
         content = self._read("pace.json")
         if content is None:
             return []
@@ -119,7 +127,7 @@ class Instance:
             fields = json.loads(content)
             if fields["boot_id"] != system.boot_id():
                 return []
-            return [(str(key), float(at)) for key, at in fields["done"]]
+            return [(str(key), float(at), int(sum(amount) or 1)) for key, at, *amount in fields["done"]]
         except (ValueError, KeyError, TypeError):
             raise RelayctlError(f"{self._path('pace.json')} is damaged: root may remove it") from None
 

@@ -24,6 +24,12 @@ class Limits(NamedTuple):
     # A reload starts qmgr(8) anew, which takes the active queue apart.
     reload_every_s: int = 60
     journal_max_mb: int = 256
+    # Hold, release, requeue and retry of single messages: each can be taken back or does no harm.
+    messages: bool = True
+    # What is deleted or sent back is gone: off until root says otherwise.
+    delete: bool = False
+    expire: bool = False
+    removals_a_day: int = 10_000
 
 
 _RANGES = {
@@ -31,6 +37,7 @@ _RANGES = {
     "domain_runs_in_5_min": (1, 300),
     "reload_every_s": (10, 86_400),
     "journal_max_mb": (1, 65_536),
+    "removals_a_day": (1, 10_000_000),
 }
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from relays.agent import actions, exclusive, journal, limits, ops, postfix, system
+from relays.agent import actions, exclusive, journal, limits, messages, ops, postfix, system
 from relays.agent.actions import Action
 from relays.agent.archive import own_sha256
 from relays.agent.deadline import Deadline
@@ -115,7 +115,7 @@ def _planned(
     """Return what is to be done, everything checked. Raises RelayctlError."""
     if request.fence is not None:
         instance.check_fence(request.fence)
-    action = actions.PLANNERS[request.verb](place, request.args, caps, deadline)
+    action = _PLANNERS[request.verb](place, request.args, caps, deadline)
     if request.plan_hash is not None and request.plan_hash != _plan_hash(request, action):
         raise Refused("the plan no longer holds: make it again and look at it")
     instance.check_pace(action.pace)
@@ -131,11 +131,19 @@ def _act(
         entry = _begun(request, caller, instance, action)
     except OSError as error:
         raise Refused(f"it could not be written down, so nothing was done: {error}") from None
-    result = {**actions.run(action.command, deadline), "counts": action.counts}
+    result = {"counts": action.counts, **_effect(request, action, deadline)}
     entry = ops.finish(entry, result)
     shown = {key: result[key] for key in ("ok", "exit_status", "timed_out", "took_ms")}
     journal.append("ended", {**_told(request, caller), **shown})
     return entry
+
+
+def _effect(request: Request, action: Action, deadline: Deadline) -> dict[str, Any]:
+    if action.effect is None:
+        return actions.run(action.command, deadline)
+    assert request.op_id is not None  # noqa: S101 - parse_request() refuses a change without
+    assert request.fence is not None  # noqa: S101
+    return action.effect(request.op_id, request.fence, deadline)
 
 
 def _begun(request: Request, caller: Caller, instance: Instance, action: Action) -> ops.Entry:
@@ -288,6 +296,16 @@ def _check(request: Request, _caller: Caller) -> list[dict[str, Any]]:
     return [host, *map(_check_row, postfix.places())]
 
 
+def _headers(request: Request, caller: Caller) -> list[dict[str, Any]]:
+    """Answer `message.headers`: only once it is written down who reads them."""
+    refuse_unknown(request.args, {"instance", "id"})
+    place = _place(request.args.get("instance"))
+    queue_id = messages.queue_id_of(request.args.get("id"))
+    _refuse_without_room_for_journal()
+    journal.append("read", {**_told(request, caller), "id": queue_id})
+    return [messages.headers(place, queue_id)]
+
+
 def _check_row(place: postfix.Place) -> dict[str, Any]:
     problem = _problem(lambda: actions.refuse_unless_trusted(place))
     return {"kind": "instance", "name": place.name, "fence": Instance(place.name).fence(), "problem": problem}
@@ -301,8 +319,11 @@ def _problem(check: Callable[[], None]) -> str | None:
     return None
 
 
+_PLANNERS = {**actions.PLANNERS, **messages.PLANNERS}
+
 _OTHERS: dict[str, Callable[[Request, Caller], list[dict[str, Any]]]] = {
     "op.result": _op_result,
     "audit.anchor": _anchor,
     "write.check": _check,
+    "message.headers": _headers,
 }

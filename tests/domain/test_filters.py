@@ -32,7 +32,7 @@ MESSAGE = Entry(
 )
 
 
-def takes(message: Entry = MESSAGE, **words: str) -> bool:
+def takes(message: Entry = MESSAGE, /, **words: str) -> bool:
     return Matcher(from_words(words), now=NOW).takes(message)
 
 
