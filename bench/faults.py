@@ -1,8 +1,8 @@
 """Random kills and cuts under live operations: each ends truthful in two minutes, and nothing is done twice.
 
 Rounds of queue runs on every instance of a rehearsal fleet, through a console with its real processes, while
-workers and relayctl are killed with -9, SSH is cut, the broker is emptied and the database locked. What was
-done is added to a results file, so that a run which was ended goes on where it was (--resume).
+the worker, relayctl and sshd with its sessions are killed with -9, the broker is emptied and the database
+locked. What was done is added to a results file: a run that was ended goes on where it was (--resume).
 """
 
 import copy
@@ -15,23 +15,44 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import Figure, arguments, report
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from fleet.rehearsal import Fleet
-    from relays.models import Operation
+    from relays.models import Instance, Operation
     from tests.processes.console import Console
 
 KILLS = 200
 TRUTHFUL_WITHIN_S = 120
-# As long as a lock may last that every writer waits for (20 s), and longer.
-_LOCKED_S = (1, 30)
-_RELAYCTL = "^/usr/bin/python3 -I /dev/fd/"
+# So long a round harms before it waits for the ends: a lease that a kill left behind takes 80 s to run out.
+HARM_S = 90
+# As long as a lock may last that every writer waits for (20 s), and longer; mostly a short one.
+_LOCKED_S = (1, 30, 1)
+# A worker renewed its lease so shortly ago that it is within the operation now.
+_JUST_NOW = timedelta(seconds=0.1)
+# What no worker has renewed for so long is left behind by one, with --hurry.
+_A_WHILE = timedelta(seconds=4)
 _LIMITS = {"domain_runs_in_5_min": 300}
+# Kills relayctl behind the write door as soon as it runs, or a moment later; 1 where none did within 3 s.
+_KILL_RELAYCTL = """\
+for _ in $(seq 60); do
+    if pgrep -f "^/usr/bin/python3 -I /dev/fd/" >/dev/null; then
+        sleep "$1"
+        exec pkill -KILL -f "^/usr/bin/python3 -I /dev/fd/"
+    fi
+    sleep 0.05
+done
+exit 1
+"""
 _NOTHING_YET: dict[str, Any] = {
     "kills": {},
     "operations": 0,
@@ -49,16 +70,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("var/faults.json"))
     parser.add_argument("--resume", action="store_true", help="go on with what is kept there")
+    parser.add_argument("--harm-s", type=float, default=HARM_S, help="harm so long in each round")
+    parser.add_argument(
+        "--hurry", action="store_true", help="end leases that a kill left behind instead of waiting for them"
+    )
     options = parser.parse_args()
     done = begin(options.results, resume=options.resume)
-    with ExitStack() as stack:
-        rehearsal = stack.enter_context(Rehearsal())
-        # A resumed run must not repeat the faults of the one before.
-        chance = random.Random(f"{options.seed} {sum(done['kills'].values())}")
-        while sum(done["kills"].values()) < options.kills:
-            one_round(rehearsal, chance, done)
+    # A resumed run must not repeat the faults of the one before.
+    chance = random.Random(f"{options.seed} {kills_of(done)}")
+    with Rehearsal() as rehearsal:
+        while kills_of(done) < options.kills:
+            one_round(rehearsal, chance, done, harm_s=options.harm_s, hurry=options.hurry)
             options.results.write_text(json.dumps(done, indent=1))
-            print(f"{sum(done['kills'].values())} faults, {done['operations']} operations", file=sys.stderr)
+            print(f"{kills_of(done)} kills in all, {done['operations']} operations", file=sys.stderr)
     return report(figures(done, options.kills), as_json=options.json)
 
 
@@ -69,6 +93,11 @@ def begin(results: Path, *, resume: bool) -> dict[str, Any]:
     return copy.deepcopy(_NOTHING_YET) | kept
 
 
+def kills_of(done: dict[str, Any]) -> int:
+    """Return how many faults were kills: a broker that is emptied or a lock is told, but counts as none."""
+    return sum(number for name, number in done["kills"].items() if name.endswith("killed"))
+
+
 def figures(done: dict[str, Any], kills: int) -> list[Figure]:
     """Return what the results file says, beside its limits."""
     kinds = [Figure(f"faults: {name}", number, "") for name, number in sorted(done["kills"].items())]
@@ -77,7 +106,8 @@ def figures(done: dict[str, Any], kills: int) -> list[Figure]:
     ]
     return [
         *kinds,
-        Figure("faults in all", sum(done["kills"].values()), "", at_least=kills),
+        Figure("kills in all", kills_of(done), "", at_least=kills),
+        Figure("operations", done["operations"], "", at_least=1),
         *ends,
         Figure(
             "the longest from the last fault to an end", done["slowest_s"], "s", at_most=TRUTHFUL_WITHIN_S
@@ -135,76 +165,113 @@ class Rehearsal:
         return None
 
 
-def one_round(rehearsal: Rehearsal, chance: random.Random, done: dict[str, Any]) -> None:
-    """Have every instance try its mail, harm what runs for a while, and look at what came of it."""
-    operations = ask_for_all()
-    harm_until = time.monotonic() + chance.uniform(5, 40)
-    while time.monotonic() < harm_until:
-        time.sleep(chance.uniform(0, 3))
-        name = chance.choice(sorted(FAULTS))
-        if FAULTS[name](rehearsal, chance):
-            done["kills"][name] = done["kills"].get(name, 0) + 1
-    took = wait_for_ends(operations, done)
+def one_round(
+    rehearsal: Rehearsal, chance: random.Random, done: dict[str, Any], *, harm_s: float, hurry: bool
+) -> None:
+    """Have every instance try its mail again and again, harm what runs, and look at what came of it."""
+    harmed = Event()
+    with ThreadPoolExecutor(max_workers=1) as asking:
+        asked = asking.submit(ask_until, harmed)
+        try:
+            harm(rehearsal, chance, done, harm_s)
+        finally:
+            harmed.set()
+        operations = asked.result()
+    took = wait_for_ends(operations, done, hurry=hurry)
     done["operations"] += len(operations)
     done["slowest_s"] = max(done["slowest_s"], round(took, 1))
     compare(done)
 
 
-def ask_for_all() -> list[int]:
-    """Plan and confirm a queue run of every instance; return the operations' numbers."""
-    from django.contrib.auth.models import User  # noqa: PLC0415
+def harm(rehearsal: Rehearsal, chance: random.Random, done: dict[str, Any], harm_s: float) -> None:
+    """Do one thing after another to the console and its hosts, and count what was done."""
+    names, weights = zip(*sorted((name, weight) for name, (weight, _) in FAULTS.items()), strict=True)
+    harm_until = time.monotonic() + harm_s
+    while time.monotonic() < harm_until:
+        time.sleep(chance.uniform(0, 2))
+        name = chance.choices(names, weights)[0]
+        if FAULTS[name][1](rehearsal, chance):
+            done["kills"][name] = done["kills"].get(name, 0) + 1
+
+
+def ask_until(harmed: Event) -> list[int]:
+    """Plan and confirm queue runs of every instance that has none, until told; return their numbers."""
+    from django.db import DatabaseError  # noqa: PLC0415
 
     from relays.models import Instance  # noqa: PLC0415
+
+    idents: list[int] = []
+    while not harmed.wait(0.2):
+        try:
+            for instance in Instance.objects.select_related("host").filter(removed_at=None, write_lock=None):
+                idents += ask_for(instance)
+        except DatabaseError as error:
+            # It is locked for longer than anybody waits: what was not written was not asked for.
+            print(f"no operation while the database fails: {error}", file=sys.stderr)
+    return idents
+
+
+def ask_for(instance: "Instance") -> list[int]:
+    """Plan and confirm a queue run; return its number, or nothing where the host cannot be asked."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
     from relays.remote.errors import RemoteError  # noqa: PLC0415
     from relays.services import operations  # noqa: PLC0415
     from relays.services.audit import Actor  # noqa: PLC0415
 
     user = User.objects.filter(username="faults").first() or User.objects.create_superuser("faults")
-    actor, idents = Actor("user", "faults", user.pk), []
-    for instance in Instance.objects.select_related("host").filter(removed_at=None):
-        try:
-            operation = operations.plan(
-                kind="queue.run",
-                instance=instance,
-                params={"domain": "hotmail.com"},
-                user=user,
-                actor=actor,
-            )
-        except RemoteError as error:
-            print(f"no plan for {instance.name}: {error}", file=sys.stderr)
-            continue
-        operations.confirm(
-            operation=operation,
-            plan_hash=operation.plan_hash,
-            user=user,
-            actor=actor,
-            reason="a bench of faults",
+    actor = Actor("user", "faults", user.pk)
+    try:
+        operation = operations.plan(
+            kind="queue.run", instance=instance, params={"domain": "hotmail.com"}, user=user, actor=actor
         )
-        idents.append(operation.pk)
-    return idents
+    except RemoteError as error:
+        print(f"no plan for {instance.name}: {error}", file=sys.stderr)
+        return []
+    operations.confirm(
+        operation=operation,
+        plan_hash=operation.plan_hash,
+        user=user,
+        actor=actor,
+        reason="a bench of faults",
+    )
+    return [operation.pk]
 
 
-def wait_for_ends(idents: list[int], done: dict[str, Any]) -> float:
+def wait_for_ends(idents: list[int], done: dict[str, Any], *, hurry: bool) -> float:
     """Wait until all have ended; return the seconds that the last took. What has not by then is stuck."""
     began = time.monotonic()
-    live = live_ones(idents)
-    while live and time.monotonic() - began < TRUTHFUL_WITHIN_S:
+    while (live := live_ones(idents)) and time.monotonic() - began < TRUTHFUL_WITHIN_S:
         time.sleep(0.5)
-        live = live_ones(idents)
+        if hurry:
+            end_leases(idents)
     done["stuck"] += len(live)
-    ended = Counter(operation.state for operation in _operations(idents) if not operation.is_live)
+    ended = Counter(operation.state for operation in _rows(idents) if not operation.is_live)
     done["ended"] = dict(Counter(done["ended"]) + ended)
     return time.monotonic() - began
 
 
+def end_leases(idents: list[int]) -> None:
+    """Let what nobody has renewed for some seconds be claimed again at once, and send it."""
+    from django.utils import timezone  # noqa: PLC0415
+
+    from relays.services import operations  # noqa: PLC0415
+    from relays.services.job import LEASE  # noqa: PLC0415
+
+    now = timezone.now()
+    left = _rows(idents).filter(state="running", lease_until__lt=now + LEASE - _A_WHILE)
+    if left.update(lease_until=now):
+        operations.sweep()
+
+
 def live_ones(idents: list[int]) -> list["Operation"]:
-    return [operation for operation in _operations(idents) if operation.is_live]
+    return [operation for operation in _rows(idents) if operation.is_live]
 
 
-def _operations(idents: list[int]) -> list["Operation"]:
+def _rows(idents: list[int]) -> "QuerySet[Operation]":
     from relays.models import Operation  # noqa: PLC0415
 
-    return list(Operation.objects.filter(pk__in=idents))
+    return Operation.objects.filter(pk__in=idents)
 
 
 def compare(done: dict[str, Any]) -> None:
@@ -228,22 +295,38 @@ def compare(done: dict[str, Any]) -> None:
 
 
 def kill_worker(rehearsal: Rehearsal, _chance: random.Random) -> bool:
-    """Kill the worker; its parent starts another."""
+    """Kill the worker while it has an operation in its hands; its parent starts another."""
     pid = rehearsal.worker()
-    if pid is None:
+    if pid is None or not _somebody_works(within_s=5):
         return False
     os.kill(pid, 9)
     return True
 
 
+def _somebody_works(within_s: float) -> bool:
+    """Wait until a worker has just renewed the lease of an operation."""
+    from django.utils import timezone  # noqa: PLC0415
+
+    from relays.models import Operation  # noqa: PLC0415
+    from relays.services.job import LEASE  # noqa: PLC0415
+
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if Operation.objects.filter(lease_until__gt=timezone.now() + LEASE - _JUST_NOW).exists():
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def kill_relayctl(rehearsal: Rehearsal, chance: random.Random) -> bool:
-    """Kill relayctl on a host, if it runs there now."""
+    """Kill relayctl on a host within a change that it makes there."""
     host = chance.choice(list(rehearsal.fleet.hosts.values()))
-    return host.run(["pkill", "-KILL", "-f", _RELAYCTL]).returncode == 0
+    late = f"{chance.uniform(0, 0.15):.3f}"
+    return host.run(["sh", "-c", _KILL_RELAYCTL, "kill", late]).returncode == 0
 
 
-def cut_ssh(rehearsal: Rehearsal, chance: random.Random) -> bool:
-    """End sshd with its sessions on a host, and start it again."""
+def kill_sshd(rehearsal: Rehearsal, chance: random.Random) -> bool:
+    """Kill sshd with its sessions on a host, and start it again."""
     from fleet.rehearsal import faults  # noqa: PLC0415
 
     faults.restart_sshd(chance.choice(list(rehearsal.fleet.hosts.values())))
@@ -260,7 +343,7 @@ def empty_broker(rehearsal: Rehearsal, _chance: random.Random) -> bool:
 def lock_database(rehearsal: Rehearsal, chance: random.Random) -> bool:
     """Keep everybody from writing for a while."""
     with _locked(rehearsal.data / "fleet.sqlite3"):
-        time.sleep(chance.uniform(*_LOCKED_S))
+        time.sleep(chance.triangular(*_LOCKED_S))
     return True
 
 
@@ -275,12 +358,13 @@ def _locked(path: Path) -> Iterator[None]:
         locker.close()
 
 
-FAULTS: dict[str, Callable[[Rehearsal, random.Random], bool]] = {
-    "broker emptied": empty_broker,
-    "database locked": lock_database,
-    "relayctl killed": kill_relayctl,
-    "SSH cut": cut_ssh,
-    "worker killed": kill_worker,
+# How often each is chosen beside the others.
+FAULTS: dict[str, tuple[int, Callable[[Rehearsal, random.Random], bool]]] = {
+    "broker emptied": (2, empty_broker),
+    "database locked": (1, lock_database),
+    "relayctl killed": (4, kill_relayctl),
+    "sshd and its sessions killed": (4, kill_sshd),
+    "worker killed": (4, kill_worker),
 }
 
 if __name__ == "__main__":
