@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -42,6 +43,17 @@ def remember_one_time_password(request: HttpRequest, user: AbstractBaseUser, **_
     """Mark the session of a user who just logged in with the one-time password (signal user_logged_in)."""
     if _is_one_time(user):
         request.session[_MUST_CHANGE] = True
+
+
+def keep_one_time(user: User, password: str) -> None:
+    """Let a one-time password stay one when its log-in gave it a newer kind of hash.
+
+    user: who just logged in with this password.
+    """
+    kept = OneTimePassword.objects.filter(user=user).exclude(password_hash=user.password).first()
+    if kept is not None and check_password(password, kept.password_hash):
+        kept.password_hash = user.password
+        kept.save(update_fields=["password_hash"])
 
 
 def _is_one_time(user: AbstractBaseUser) -> bool:

@@ -18,7 +18,7 @@ from django.utils.decorators import method_decorator
 from django_htmx.http import HttpResponseClientRefresh
 
 from fleet import second_factor, sessions
-from fleet.accounts import mark_second_factor, throttled_name
+from fleet.accounts import keep_one_time, mark_second_factor, throttled_name
 from relays.services import audit
 from relays.views.actors import actor_of, user_of
 
@@ -44,6 +44,7 @@ class LogIn(LoginView):
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Begin the session, or ask for the second factor first."""
         user = form.get_user()
+        keep_one_time(user, form.cleaned_data["password"])
         if second_factor.is_on(user):
             wait_for_code(self.request, user, self.get_success_url())
             return redirect("login-code")

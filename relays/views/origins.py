@@ -17,6 +17,7 @@ from relays.forms.origins import AdoptForm, OriginForm
 from relays.models import Client, Origin, Provider
 from relays.selectors import origins as read
 from relays.services import origins as services
+from relays.views.recent import recently_authenticated
 
 CLIENTS_A_PAGE = 50
 
@@ -76,6 +77,7 @@ def origin_change(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.delete_origin", raise_exception=True)
+@recently_authenticated()
 def origin_remove(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget an origin; its clients wait for adoption then."""
     origin = get_object_or_404(Origin, pk=pk)

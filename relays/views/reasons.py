@@ -13,6 +13,7 @@ from relays.forms.reasons import ReasonRuleForm
 from relays.models import ReasonRule, ReplyCluster
 from relays.selectors import reasons as read
 from relays.services.reasons import Reclassified, rule_remove, rule_save, shipped_table
+from relays.views.recent import recently_authenticated
 
 _HARD = {None: "", True: "hard", False: "soft"}
 
@@ -78,6 +79,7 @@ def rule_change(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.delete_reasonrule", raise_exception=True)
+@recently_authenticated()
 def rule_remove_page(request: HttpRequest, slug: str) -> HttpResponse:
     """Forget an own rule."""
     rule = get_object_or_404(ReasonRule, slug=slug)

@@ -187,3 +187,38 @@ def test_a_viewer_sees_no_doctor_and_no_trail(arguments: dict[str, object]) -> N
     assert "Examine now" not in page
     assert "Audit</a>" not in page
     assert AuditEvent.objects.count() == 0
+
+
+# What cannot be taken back, or gives rights away: the password is asked for again.
+ASKS_AGAIN = {
+    "second-factor",
+    "second-factor-begin",
+    "second-factor-off",
+    "recovery-codes",
+    "token-add",
+    "relays:host-key",
+    "relays:host-change",
+    "relays:host-remove",
+    "relays:origin-remove",
+    "relays:reason-rule-remove",
+    "relays:operation-confirm",
+}
+# Ends what its owner can make again at any time.
+_HARMLESS = {"token-remove"}
+
+
+@pytest.mark.parametrize("name", sorted(set(ROUTES) - {"login", "login-code", "logout"}))
+def test_what_cannot_be_taken_back_asks_for_the_password_again(
+    name: str, arguments: dict[str, object]
+) -> None:
+    browser = browser_of("anna", "administrator")
+    session = browser.session
+    session["authenticated_at"] = 0
+    session.save()
+    answer = browser.generic(ROUTES[name][0], address(name, arguments))
+    asks = answer.headers.get("Location", "").startswith("/reauthenticate/")
+    assert asks == (name in ASKS_AGAIN)
+
+
+def test_whatever_removes_asks_for_the_password_again() -> None:
+    assert {name for name in ROUTES if name.endswith("-remove")} - _HARMLESS <= ASKS_AGAIN
