@@ -1,11 +1,11 @@
-"""Signs of life of the worker and the scheduler, in the database so that every machine's pages see them."""
+"""Signs of life of worker, scheduler and broker, in the database so that every machine's pages see them."""
 
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery.signals import beat_init, before_task_publish, task_prerun, worker_ready
+from celery.signals import after_task_publish, beat_init, before_task_publish, task_prerun, worker_ready
 from django.db import close_old_connections
 from django.http import HttpRequest
 from django.utils import timezone
@@ -33,12 +33,18 @@ def _worker_lives(**_: Any) -> None:
 def _listen_to_scheduler(**_: Any) -> None:
     # Only now: web and worker send tasks too, which says nothing of the scheduler.
     before_task_publish.connect(_scheduler_lives)
+    after_task_publish.connect(_broker_lives)
     _scheduler_lives()
 
 
 def _scheduler_lives(**_: Any) -> None:
     record(Heartbeat.Process.SCHEDULER)
     # The scheduler has no task whose end would close its connection.
+    close_old_connections()
+
+
+def _broker_lives(**_: Any) -> None:
+    record(Heartbeat.Process.BROKER)
     close_old_connections()
 
 
@@ -69,4 +75,8 @@ def last_seen() -> dict[str, datetime | None]:
 
 def away(now: datetime) -> list[str]:
     """Return the kinds of process that are not running, as far as their silence tells."""
-    return [process for process, at in last_seen().items() if at is None or now - at > AWAY_AFTER]
+    silent = [process for process, at in last_seen().items() if at is None or now - at > AWAY_AFTER]
+    if Heartbeat.Process.SCHEDULER in silent:
+        # Without it nobody tells of the broker.
+        return [process for process in silent if process != Heartbeat.Process.BROKER]
+    return silent

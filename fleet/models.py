@@ -8,11 +8,15 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """When a kind of process last showed life; fleet/heartbeats.py writes it, wherever the process runs."""
+    """When a kind of process last showed life; fleet/heartbeats.py writes it, wherever the process runs.
+
+    The broker shows life by taking the scheduler's messages.
+    """
 
     class Process(models.TextChoices):
         WORKER = "worker", "worker"
         SCHEDULER = "scheduler", "scheduler"
+        BROKER = "broker", "broker"
 
     process = models.CharField(max_length=20, choices=Process, primary_key=True)
     at = models.DateTimeField()

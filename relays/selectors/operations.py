@@ -86,6 +86,8 @@ class OperationPage:
     percent: int | None
     progress: str
     waits_for: str
+    # It is in no worker's hands, though it could be.
+    unclaimed: bool
 
 
 def operation_rows(operations: Iterable[Operation], now: datetime) -> list[OperationRow]:
@@ -119,10 +121,10 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
     total = progress.get("total") or 0
     return OperationPage(
         operation=operation,
-        title=_title(operation),
+        title=title_of(operation),
         state=operation.get_state_display(),
         tone=_TONES[OperationState(operation.state)],
-        tag=_tag(operation, steps, bool(_waits_for(operation, now))),
+        tag=_tag(operation, steps, _waits_for(operation, now), now),
         is_live=operation.is_live,
         may_be_confirmed=planned and left > timedelta(0),
         plan_left=span(left.total_seconds()),
@@ -136,13 +138,14 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
         percent=min(100, 100 * progress.get("done", 0) // total) if total else None,
         progress=str(progress.get("text", "")),
         waits_for=_waits_for(operation, now),
+        unclaimed=_is_unclaimed(operation, now),
     )
 
 
 def _row(operation: Operation, now: datetime) -> OperationRow:
     return OperationRow(
         id=operation.pk,
-        title=_title(operation),
+        title=title_of(operation),
         target=_target(operation),
         state=operation.get_state_display(),
         tone=_TONES[OperationState(operation.state)],
@@ -154,7 +157,8 @@ def _row(operation: Operation, now: datetime) -> OperationRow:
     )
 
 
-def _title(operation: Operation) -> str:
+def title_of(operation: Operation) -> str:
+    """Return what an operation does, as its button calls it."""
     try:
         return kind_of(operation.kind).title
     except PlanRefused:
@@ -217,26 +221,32 @@ def _command(words: list[str]) -> str:
 
 
 def _waits_for(operation: Operation, now: datetime) -> str:
-    """Say what a live operation waits for; "" where a worker has it."""
+    """Say what a live operation waits for by itself; "" where it does not."""
     if not operation.is_live:
         return ""
     if operation.abort_requested_by and operation.state == OperationState.RUNNING:
         return f"{operation.abort_requested_by} asked for it to stop: it does so after the step under way."
     if operation.due_at is not None and operation.due_at > now:
         return f"It goes on in {span((operation.due_at - now).total_seconds())}."
-    if operation.lease_until is None or operation.lease_until <= now:
-        return "No worker has it: it runs as soon as one is there."
     return ""
 
 
-def _tag(operation: Operation, steps: list[OperationStep], waits: bool) -> str:
+def _is_unclaimed(operation: Operation, now: datetime) -> bool:
+    waits = operation.due_at is not None and operation.due_at > now
+    held = operation.lease_until is not None and operation.lease_until > now
+    return operation.is_live and not waits and not held
+
+
+def _tag(operation: Operation, steps: list[OperationStep], waits_for: str, now: datetime) -> str:
     shown = [
         operation.state,
         operation.attempt,
         str(operation.due_at),
         operation.abort_requested_by,
         operation.progress,
-        waits,
+        bool(waits_for),
+        # What is away, and so what it waits for, is no part of the operation.
+        int(now.timestamp()) // 10 if _is_unclaimed(operation, now) else None,
         [step.state for step in steps],
     ]
     return digest(canonical(shown))[:12]

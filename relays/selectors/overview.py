@@ -24,6 +24,7 @@ from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
 from relays.selectors.markup import Markup
+from relays.selectors.operation_lines import operation_lines
 from relays.selectors.readings import (
     Reading,
     addresses,
@@ -41,6 +42,8 @@ CELLS_SHOWN = 7
 # However bad the day, the page stays readable: what is beyond these is counted and linked.
 TROUBLED_SHOWN = 24
 ABNORMAL_SHOWN = 30
+# Also while very many operations run.
+_SICK_SHOWN_ALWAYS = 10
 # How the row of instances without a provider is called in ?open=.
 NO_PROVIDER = "none"
 
@@ -66,7 +69,9 @@ SELECT * FROM
      FROM relays_host) AS host,
     (SELECT count(*) AS known, count(provider_id) AS matched, max(removed_at) AS removal
      FROM relays_instance) AS instance,
-    (SELECT max(asked_at) AS answer, max(outcomes_at) AS counted FROM relays_instancestate) AS state"""
+    (SELECT max(asked_at) AS answer, max(outcomes_at) AS counted FROM relays_instancestate) AS state,
+    (SELECT count(*) AS live, sum(attempt) AS claims, max(lease_until) AS lease, max(id) AS newest
+     FROM relays_operation WHERE state IN ('queued', 'running')) AS operation"""
 
 
 def version_tag(now: datetime) -> str:
@@ -82,18 +87,26 @@ def version_tag(now: datetime) -> str:
 
 
 def matrix(
-    now: datetime, *, opened: Collection[str] = (), all_abnormal: bool = False, tag: str = ""
+    now: datetime,
+    *,
+    opened: Collection[str] = (),
+    all_abnormal: bool = False,
+    operations: bool = False,
+    tag: str = "",
 ) -> Matrix:
     """Return the home page's content.
 
     opened: slugs of providers whose folded instances are to be spelled out; all_abnormal: no cap on the
-    abnormal lines; tag: what version_tag gave.
+    abnormal lines; operations: whether those that run or are stuck have lines too; tag: what version_tag
+    gave.
     """
     hosts = host_statuses(now)
     stale = {host.id for host in hosts.values() if not host.fresh}
     everything = readings(now)
     present = [reading for reading in everything if reading.removed is None]
-    lines, more = abnormal_lines(everything, hosts, now, None if all_abnormal else ABNORMAL_SHOWN)
+    under_way = operation_lines(now) if operations else []
+    limit = None if all_abnormal else max(ABNORMAL_SHOWN - len(under_way), _SICK_SHOWN_ALWAYS)
+    lines, more = abnormal_lines(everything, hosts, now, limit)
     read = [reading.sampled for reading in present if reading.sampled]
     return Matrix(
         tag=tag,
@@ -102,7 +115,7 @@ def matrix(
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
         rows=_rows(present, _Asked(hosts, stale, opened, now)),
-        abnormal=lines,
+        abnormal=[*under_way, *lines],
         abnormal_more=more,
     )
 

@@ -37,6 +37,7 @@ def test_readyz_is_ready_without_worker_and_scheduler_and_says_so(client: Client
         "processes": {
             "worker": {"running": False, "seen_s_ago": None},
             "scheduler": {"running": False, "seen_s_ago": None},
+            "broker": {"running": False, "seen_s_ago": None},
         },
     }
 

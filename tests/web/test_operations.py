@@ -51,7 +51,10 @@ def test_an_operator_plans_confirms_and_sees_the_end(
     assert "<dd>412</dd>" in page
     assert "hotmail.com" in page
     assert confirm(operator, operation) == 302
-    assert "No worker has it" in operator.get(f"/operations/{operation.pk}/").content.decode()
+    assert (
+        "Queued: it will run when worker and scheduler are back"
+        in operator.get(f"/operations/{operation.pk}/").content.decode()
+    )
     operations.run(operation_id=operation.pk)
     page = operator.get(f"/operations/{operation.pk}/").content.decode()
     assert "Both were done." in page

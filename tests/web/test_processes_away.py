@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from fleet import heartbeats
 from fleet.models import Heartbeat
+from tests.factories import host_make, instance_make, operation_make
+from tests.people import browser_of
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +43,30 @@ def test_a_page_is_quiet_while_both_live(both_live: None, page: str) -> None:
 
 def test_what_was_never_seen_is_away() -> None:
     assert heartbeats.away(timezone.now()) == ["worker", "scheduler"]
+
+
+def test_a_broker_that_takes_nothing_is_away_while_the_scheduler_can_tell(both_live: None) -> None:
+    longer_ago = timezone.now() - heartbeats.AWAY_AFTER - timedelta(seconds=1)
+    Heartbeat.objects.filter(process="broker").update(at=longer_ago)
+    assert heartbeats.away(timezone.now()) == ["broker"]
+    Heartbeat.objects.filter(process="scheduler").update(at=longer_ago)
+    assert heartbeats.away(timezone.now()) == ["scheduler"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (["worker"], "it will run when worker is back"),
+        (["broker", "worker"], "it will run when worker and broker are back"),
+    ],
+)
+def test_a_queued_operation_says_what_it_waits_for(both_live: None, gone: list[str], words: str) -> None:
+    operation = operation_make(instance_make(host_make("rustin"), "msn-a"), state="queued")
+    browser = browser_of("anna", "operator")
+    page = f"/operations/{operation.pk}/"
+    assert "it runs within seconds" in browser.get(page).content.decode()
+    Heartbeat.objects.filter(process__in=gone).delete()
+    assert words in browser.get(page, headers={"HX-Request": "true"}).content.decode()
 
 
 def test_a_sign_of_life_is_written_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
