@@ -102,14 +102,17 @@ def from_words(words: Mapping[str, str]) -> QueueFilter:
     return _checked(
         queues=_parts(queues) or QUEUES,
         replies=_parts(replies),
-        older_than_s=_number(given.pop("older_than_s", ""), _SPAN, _SECONDS, "an age: write 90m, 2h or 3d"),
-        younger_than_s=_number(
-            given.pop("younger_than_s", ""), _SPAN, _SECONDS, "an age: write 90m, 2h or 3d"
-        ),
+        older_than_s=span_of(given.pop("older_than_s", "")),
+        younger_than_s=span_of(given.pop("younger_than_s", "")),
         larger_than=_number(given.pop("larger_than", ""), _SIZE, _OCTETS, "a size: write 500K or 2M"),
         smaller_than=_number(given.pop("smaller_than", ""), _SIZE, _OCTETS, "a size: write 500K or 2M"),
         **given,
     )
+
+
+def span_of(text: str) -> int:
+    """Return the seconds of a span as people write it: 90m, 2h, 3d; 0 for none. Raises BadFilter."""
+    return _number(text.strip(), _SPAN, _SECONDS, "an age: write 90m, 2h or 3d")
 
 
 def to_words(wanted: QueueFilter) -> dict[str, str]:

@@ -31,6 +31,11 @@ def sender_check(sender: str) -> str:
     return sha256(sender.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def reply_digest(text: str) -> str:
+    """Return the name of a masked reply: 16 hexadecimal digits."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 class Lines:
     """A listing fed chunk by chunk: each message in it, or each of `only` these ids, is handed to `take`."""
 
@@ -83,7 +88,7 @@ class Replies:
         found = self._known.get(reason)
         if found is None:
             text = mask(reason) if reason else NO_REASON
-            found = (sha256(text.encode()).hexdigest()[:16], text)
+            found = (reply_digest(text), text)
             if len(self._known) >= _REASONS_REMEMBERED:
                 self._known.clear()
             self._known[reason] = found

@@ -5,7 +5,7 @@ As hostile as all else from a relay: see reading.py. Times are seconds since 197
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from relays.domain import fields
@@ -17,6 +17,10 @@ _MAX_WORDS = 100
 _MAX_FACTS = 50
 _MAX_OFFSET = 2**60
 
+_MAX_ITEMS = 1_000
+_MAX_HEADERS = 9_000
+
+_QUEUE_ID = re.compile(r"\A[0-9A-Za-z]{6,31}\Z")
 _HASH = re.compile(r"\A[0-9a-f]{64}\Z")
 _REQ_ID = re.compile(r"\A[0-9a-zA-Z-]{8,64}\Z")
 _OP_ID = re.compile(r"\A[0-9a-zA-Z-]{1,64}\Z")
@@ -38,7 +42,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a change. exit_status: None where the command did not end by itself, or never began."""
+    """What came of a change. exit_status: None where the command did not end by itself, or never began.
+
+    left: ids of messages that were left alone, by why (docs/relayctl.md, "Single messages").
+    """
 
     ok: bool
     command: tuple[str, ...]
@@ -47,6 +54,7 @@ class Result:
     output: str
     took_ms: int
     counts: Mapping[str, int | None]
+    left: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +79,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the console could change a host, or an instance of it (name), now. problem: "" if it could."""
+    """Whether the console could change a host, or an instance of it (name), now. problem: "" if it could.
+
+    off: what root's limits on the host have switched off, of verbs that can be.
+    """
 
     name: str
     problem: str
     fence: int = 0
+    off: tuple[str, ...] = ()
 
 
 class JournalEntry(NamedTuple):
@@ -133,7 +145,9 @@ def parse_entry(row: Mapping[str, Any]) -> Entry:
 
 def parse_host_readiness(row: Mapping[str, Any]) -> Readiness:
     """Return the `host` row of `write.check`. Raises BadRow."""
-    return Readiness("", fields.text(row, "problem", 300))
+    limits = row.get("limits")
+    off = [key for key, value in limits.items() if value is False] if isinstance(limits, dict) else []
+    return Readiness("", fields.text(row, "problem", 300), off=tuple(map(_key, off[:_MAX_FACTS])))
 
 
 def parse_instance_readiness(row: Mapping[str, Any]) -> Readiness:
@@ -194,11 +208,46 @@ def _result(row: Mapping[str, Any]) -> Result:
         output="\n".join(printable(line, MAX_OUTPUT) for line in output.split("\n")),
         took_ms=fields.needed_count(row, "took_ms"),
         counts=_counts(row),
+        left=_left(row),
+    )
+
+
+def _left(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    left = row.get("left", {})
+    if not isinstance(left, dict) or len(left) > _MAX_FACTS:
+        raise BadRow("left is not an object")
+    return {_key(why): _ids(left, why) for why in left}
+
+
+def _ids(left: Mapping[str, Any], why: str) -> tuple[str, ...]:
+    ids = fields.sequence(left, why, _MAX_ITEMS)
+    if not all(isinstance(each, str) and _QUEUE_ID.match(each) for each in ids):
+        raise BadRow("left has what is no queue id")
+    return tuple(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers of a message as postcat(1) has them, hostile text line by line; cut: there are more."""
+
+    queue_id: str
+    lines: tuple[str, ...]
+    cut: bool
+
+
+def parse_headers(row: Mapping[str, Any]) -> Headers:
+    """Return the row of `message.headers`. Raises BadRow."""
+    text = row.get("text")
+    if not isinstance(text, str) or len(text) > _MAX_HEADERS:
+        raise BadRow("text is not text, or too long")
+    return Headers(
+        fields.matching(row, "id", _QUEUE_ID), tuple(text.split("\n")), fields.flag(row, "cut") is True
     )
 
 
 def _command(words: object) -> tuple[str, ...]:
-    if not isinstance(words, list) or len(words) > _MAX_WORDS or not fields.all_are(str, words):
+    # Empty where there was nothing left to run a command for.
+    if not isinstance(words, list) or len(words) > _MAX_WORDS or (words and not fields.all_are(str, words)):
         raise BadRow("a command is not a list of words")
     return tuple(printable(word, 1_000) for word in words)
 

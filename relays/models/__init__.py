@@ -3,6 +3,7 @@
 from relays.models.audit import AuditEvent, AuditHead, AuditParams
 from relays.models.host import Host
 from relays.models.instance import Address, Instance
+from relays.models.message import MessageBatch, PendingDeletion, QueueRead
 from relays.models.operation import InstanceLock, Operation, OperationStep
 from relays.models.origin import Accepted, AcceptedDay, AcceptedHour, Client, Origin
 from relays.models.outcome import (
@@ -42,18 +43,21 @@ __all__ = [
     "InstanceLock",
     "InstanceState",
     "LogSource",
+    "MessageBatch",
     "Operation",
     "OperationStep",
     "Origin",
     "Outcomes",
     "OutcomesDay",
     "OutcomesHour",
+    "PendingDeletion",
     "Provider",
     "ProviderDomain",
     "ProviderHour",
     "ProviderMxSuffix",
     "ProviderOutcomesDay",
     "ProviderOutcomesHour",
+    "QueueRead",
     "QueueSnapshot",
     "ReasonRule",
     "RecipientDomain",

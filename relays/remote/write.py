@@ -4,12 +4,13 @@ Refused, what is derived from it, and KeyChanged mean that nothing was done. Aft
 have been: op_result() tells, and the same request may be sent again, which never does it twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from relays.domain import written
-from relays.domain.written import Entry, JournalEntry, Plan, Readiness, Result
+from relays.domain.queue_reading import Item
+from relays.domain.written import Entry, Headers, JournalEntry, Plan, Readiness, Result
 from relays.remote import relayctl, ssh
 from relays.remote.errors import Incompatible, Incomplete
 from relays.remote.relayctl import Answer, Reply
@@ -113,6 +114,35 @@ def instance_reload(
     return _change(
         target, "instance.reload", args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=plan_hash
     )
+
+
+def plan_messages(
+    target: Target, verb: str, *, instance: str, items: Sequence[Item], limits: Limits | None = None
+) -> Planned:
+    """Say what messages() would run now. items: 1 to 1,000."""
+    return _plan(target, verb, {"instance": instance, "items": list(map(list, items))}, limits)
+
+
+def messages(
+    target: Target,
+    verb: str,
+    *,
+    req_id: str,
+    op_id: str,
+    fence: int,
+    instance: str,
+    items: Sequence[Item],
+    limits: Limits | None = None,
+) -> WriteResult:
+    """Do to 1 to 1,000 messages what a verb says (`message.hold` and the like); the result tells of each."""
+    args = {"instance": instance, "items": list(map(list, items))}
+    return _change(target, verb, args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=None)
+
+
+def message_headers(target: Target, *, instance: str, queue_id: str, limits: Limits | None = None) -> Headers:
+    """Read a message's headers; the host writes down that they were read."""
+    reply = _ask(target, "message.headers", {"instance": instance, "id": queue_id}, limits)
+    return _only(reply, "headers", written.parse_headers)
 
 
 def op_result(

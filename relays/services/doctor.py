@@ -309,7 +309,10 @@ def _write_door(host: Host, seen: _Seen) -> Check:
         problems.insert(0, ready.host.problem)
     if problems:
         return Check("write_door", False, title, "; ".join(problems), _WRITE_REMEDY)
-    return Check("write_door", True, title, f"user {write.USER}, as root by sudo, sha256 {header.sha256}")
+    off = f"; switched off by its limits: {', '.join(ready.host.off)}" if ready.host.off else ""
+    return Check(
+        "write_door", True, title, f"user {write.USER}, as root by sudo, sha256 {header.sha256}{off}"
+    )
 
 
 _WRITE_REMEDY = 'Make it so on the host, as root: docs/relayctl.md, "The write path", says what it needs.'

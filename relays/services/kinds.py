@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from relays.domain.audit import canonical, digest
+from relays.domain.queue_reading import Item
 
 if TYPE_CHECKING:
-    from relays.models import Instance
+    from relays.models import Instance, Operation
     from relays.services.job import Job
 
 
@@ -24,7 +25,8 @@ class Plan:
     """What an operation will do, as the operator confirms it. All values are JSON.
 
     commands: as they will run on the host, a list of words each; counts: what it touches, by name, "messages"
-    among them where it touches messages; facts: what the plan was made on; notes: side effects.
+    among them where it touches messages; facts: what the plan was made on; notes: side effects; items: the
+    single messages that it is about, which the kind keeps beside the operation and not in its plan.
     """
 
     summary: str
@@ -32,6 +34,7 @@ class Plan:
     counts: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    items: tuple[Item, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -39,8 +42,8 @@ class Plan:
         return cls(**value)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as it is stored."""
-        return asdict(self)
+        """Return the plan as it is stored, without its items."""
+        return {name: value for name, value in asdict(replace(self, items=())).items() if name != "items"}
 
     def hash(self, kind: str, target: str, params: Mapping[str, Any]) -> str:
         """Return the name of this plan for this target: what was confirmed is what runs."""
@@ -56,6 +59,8 @@ class Kind(ABC):
     title: ClassVar[str]
     # Django's name of the permission: asked for when it is requested, and again when it runs.
     permission: ClassVar[str]
+    # Whether it is planned again when it begins: not where the host checks all of it right before it acts.
+    plans_again: ClassVar[bool] = True
     # How long it may take from its first claim to its end.
     deadline: ClassVar[timedelta] = timedelta(minutes=2)
 
@@ -66,6 +71,9 @@ class Kind(ABC):
     @abstractmethod
     def plan(self, instance: Instance, params: Mapping[str, Any]) -> Plan:
         """Look at the host and say what would be done; changes nothing. Raises PlanRefused, RemoteError."""
+
+    def keep(self, operation: Operation, plan: Plan) -> None:  # noqa: B027 - most keep nothing
+        """Store what the plan needs beside the operation, in the transaction that makes it."""
 
     def moved(self, then: Plan, now: Plan) -> str:
         """Say how the facts have moved by more than the plan allows since then; "" where they have not."""

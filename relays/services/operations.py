@@ -86,6 +86,7 @@ def plan(
             idempotency_key=idempotency_key,
             undo_of=undo_of,
         )
+        chosen.keep(operation, made)
         _audit(operation, actor, "noted", {"plan_hash": operation.plan_hash})
     return operation
 
@@ -124,6 +125,48 @@ def confirm(
             )
     except IntegrityError as error:
         raise Busy(_who_holds(operation)) from error
+
+
+def follow_up(
+    *, of: Operation, kind: str, plan: Plan, user: User | None, actor: Actor, reason: str, undo: bool = False
+) -> Operation:
+    """Begin what an operation is to be followed by, confirmed with it; in the caller's transaction.
+
+    undo: it takes back what that one did. Raises Busy where another operation changes the instance,
+    PlanStale where the instance is gone.
+    """
+    if of.instance is None or of.instance.removed_at is not None:
+        raise PlanStale("The instance is gone.")
+    now = timezone.now()
+    operation = Operation(
+        kind=kind,
+        host=of.host,
+        instance=of.instance,
+        host_name=of.host_name,
+        instance_name=of.instance_name,
+        params={"follows": str(of.pk)},
+        plan=plan.as_json(),
+        plan_hash=plan.hash(kind, _target(of.instance), {"follows": str(of.pk)}),
+        planned_at=now,
+        confirmed_at=now,
+        deadline_at=now + START_WITHIN,
+        state=OperationState.QUEUED,
+        requested_by=user,
+        requested_by_name=user.get_username() if user else of.requested_by_name,
+        reason=reason,
+        ticket=of.ticket,
+        undo_of=of if undo else None,
+    )
+    try:
+        with transaction.atomic():
+            operation.save()
+            InstanceLock.objects.create(instance=of.instance, operation=operation)
+    except IntegrityError as error:
+        raise Busy(_who_holds(of)) from error
+    kind_of(kind).keep(operation, plan)
+    _audit(operation, actor, "requested", {"follows": of.pk, "plan_hash": operation.plan_hash})
+    transaction.on_commit(lambda: _send(operation.pk))
+    return operation
 
 
 def names_must_be_typed(operation: Operation) -> bool:
@@ -288,6 +331,8 @@ def _check_still_allowed(kind: Kind, operation: Operation) -> None:
 def _check_not_moved(kind: Kind, operation: Operation) -> None:
     if operation.instance is None or operation.instance.removed_at is not None:
         raise Failed("The instance is gone: nothing was done.")
+    if not kind.plans_again:
+        return
     try:
         now = kind.plan(operation.instance, operation.params)
     except PlanRefused as error:

@@ -53,6 +53,7 @@ def response_of(entry: Entry) -> dict[str, Any]:
         "timed_out": result.timed_out,
         "took_ms": result.took_ms,
         "counts": dict(result.counts),
+        **({"left": {why: list(ids) for why, ids in result.left.items()}} if result.left else {}),
         "params_sha": entry.params_sha,
     }
 

@@ -6,7 +6,7 @@ Celery closes the database connections of its threads after each task.
 from celery import shared_task
 from django.utils import timezone
 
-from relays.services import anchors, collect, operations, reasons, rollup
+from relays.services import anchors, collect, deletions, operations, queue_reads, reasons, rollup
 
 __all__ = [
     "anchor_audit",
@@ -14,6 +14,7 @@ __all__ = [
     "dispatch_due_polls",
     "operate",
     "prune",
+    "read_queue",
     "reclassify",
     "roll_up",
     "sweep_operations",
@@ -43,12 +44,19 @@ def prune() -> None:
     """Delete what is older than its retention."""
     rollup.prune(now=timezone.now())
     operations.forget_unconfirmed(now=timezone.now())
+    queue_reads.forget_old(now=timezone.now())
 
 
 @shared_task(name="relays.tasks.reclassify", queue="collect")  # type: ignore[untyped-decorator]
 def reclassify() -> None:
     """Give replies that older rules judged the reasons that hold now."""
     reasons.reclassify()
+
+
+@shared_task(name="relays.tasks.read_queue", queue="collect")  # type: ignore[untyped-decorator]
+def read_queue(read_id: int) -> None:
+    """Answer one question about a queue, if nobody else does."""
+    queue_reads.run(read_id=read_id)
 
 
 @shared_task(name="relays.tasks.operate", queue="operate")  # type: ignore[untyped-decorator]
@@ -59,7 +67,8 @@ def operate(operation_id: int) -> None:
 
 @shared_task(name="relays.tasks.sweep_operations", queue="operate")  # type: ignore[untyped-decorator]
 def sweep_operations() -> None:
-    """Send again what is to be done and in nobody's hands."""
+    """Begin the deletions that are due, and send again what is to be done and in nobody's hands."""
+    deletions.begin_due(now=timezone.now())
     operations.sweep()
 
 
