@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relays.views import audit, domains, hosts, instances, operations, origins, providers, reasons
+from relays.views import audit, domains, hosts, instances, operations, origins, providers, queues, reasons
 
 app_name = "relays"
 urlpatterns = [
@@ -29,6 +29,10 @@ urlpatterns = [
     path("clients/<int:pk>/adopt/", origins.client_adopt, name="client-adopt"),
     path("domains/<int:pk>/provider/", domains.domain_provider, name="domain-provider"),
     path("instances/<int:pk>/plan/<str:kind>/", operations.operation_plan, name="operation-plan"),
+    path("queues/", queues.queues, name="queues"),
+    path("instances/<int:pk>/messages/<slug:queue_id>/", queues.message, name="message"),
+    path("instances/<int:pk>/messages/<slug:queue_id>/headers/", queues.headers, name="message-headers"),
+    path("deletions/<int:pk>/undo/", queues.deletion_undo, name="deletion-undo"),
     path("operations/", operations.operation_list, name="operation-list"),
     path("operations/<int:pk>/", operations.operation_detail, name="operation"),
     path("operations/<int:pk>/confirm/", operations.operation_confirm, name="operation-confirm"),

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import F, Model
 from django.utils import timezone
 
+from relays.domain.filters import from_words, to_words
 from relays.models import (
     Accepted,
     AcceptedDay,
@@ -25,10 +28,12 @@ from relays.models import (
     Outcomes,
     OutcomesDay,
     OutcomesHour,
+    PendingDeletion,
     Provider,
     ProviderHour,
     ProviderOutcomesDay,
     ProviderOutcomesHour,
+    QueueRead,
     QueueSnapshot,
     RecipientDomain,
     ReplyCluster,
@@ -446,3 +451,103 @@ def fleet_make() -> dict[str, Instance]:
     }.items():
         trend_make(provider_make(slug), counts)
     return {instance.name: instance for instance in made}
+
+
+def queue_read_make(
+    instance: Instance,
+    *,
+    replies: Sequence[tuple[str, int]] = (),
+    senders: Sequence[tuple[str, int]] = (),
+    domains: Sequence[tuple[str, int]] = (),
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    cursor: str | None = None,
+    state: str = "done",
+    error: str = "",
+    **words: str,
+) -> QueueRead:
+    """Return a reading of a queue as a worker leaves it: groups, or a page of messages where some are given.
+
+    words: the filter that was asked for.
+    """
+    now = timezone.now()
+    query = urlencode(to_words(from_words(words)))
+    if messages is None:
+        what, body = "groups", groups_body(replies, senders, domains)
+    else:
+        what = "messages"
+        body = {"now": now.timestamp(), "cursor": cursor, "messages": list(messages)}
+    return QueueRead.objects.create(
+        instance=instance,
+        what=what,
+        key=hashlib.sha256(query.encode()).hexdigest(),
+        words=query,
+        state=state,
+        asked_at=now,
+        read_at=now - timedelta(seconds=4),
+        error=error,
+        body=json.dumps(body),
+    )
+
+
+def groups_body(
+    replies: Sequence[tuple[str, int]],
+    senders: Sequence[tuple[str, int]],
+    domains: Sequence[tuple[str, int]],
+) -> dict[str, Any]:
+    """Return the body of a reading of groups; of each table (key or text, messages)."""
+
+    def ages(number: int) -> list[int]:
+        return [0, number - number // 3, 0, 0, number // 3, 0, 0, 0, 0, 0]
+
+    def table(rows: list[list[Any]]) -> dict[str, Any]:
+        return {"rows": rows, "distinct": len(rows), "dropped": 0}
+
+    total = sum(number for _, number in domains)
+    keyed = {
+        "domain": [[key, number, ages(number), ""] for key, number in domains],
+        "sender": [[key, number, ages(number), ""] for key, number in senders],
+        "sender_domain": [[key.rpartition("@")[2], number, ages(number), ""] for key, number in senders],
+        "queue": [["deferred", total, ages(total), ""]],
+        "reply": [
+            [hashlib.sha256(text.encode()).hexdigest()[:16], number, ages(number), text]
+            for text, number in replies
+        ],
+    }
+    return {
+        "read_at": timezone.now().timestamp(),
+        "messages": total,
+        "recipients": total,
+        "size_bytes": 1350 * total,
+        "oldest": int(timezone.now().timestamp()) - 7200,
+        "ages": ages(total),
+        "of": total + 9,
+        "unparsable": 0,
+        "tables": {name: table(rows) for name, rows in keyed.items()},
+    }
+
+
+def queued_message(queue_id: str = "4jWKWh04b5z1T1", **fields: Any) -> dict[str, Any]:
+    """Return a message of a page's reading."""
+    return {
+        "queue": "deferred",
+        "queue_id": queue_id,
+        "arrival": int(timezone.now().timestamp()) - 3600,
+        "size_bytes": 1350,
+        "sender": "list@lists.example",
+        "recipients": [
+            ["anna.private@hotmail.com", "host mx[192.0.2.1] said: 452 4.2.2 <x@y.example> is full"]
+        ],
+        "recipients_total": 1,
+        **fields,
+    }
+
+
+def deletion_make(instance: Instance, *, messages: int = 12, in_s: float = 3600) -> PendingDeletion:
+    """Return messages that an operation put on hold to be deleted."""
+    operation = operation_make(instance)
+    operation.kind = "message.delete"
+    operation.plan["counts"] = {"messages": messages}
+    operation.save()
+    return PendingDeletion.objects.create(
+        operation=operation, messages=messages, due_at=timezone.now() + timedelta(seconds=in_s)
+    )

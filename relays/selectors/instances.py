@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from relays.domain.freshness import HostState
+from relays.domain.matching import reply_digest
 from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, size, span, visible
 from relays.models import Instance, InstanceState, QueueSnapshot
@@ -159,7 +160,7 @@ class InstancePage:
     moment: str
     condition: str
     condition_detail: str
-    replies: list[tuple[str, str, str]]
+    replies: list[tuple[str, str, str, str]]
     replies_note: str
     snapshot: str
     ages: "AgeTable | None"
@@ -257,13 +258,13 @@ def age_table(body: dict[str, Any], limit: int | None = 20) -> AgeTable | None:
     )
 
 
-def _replies(body: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the commonest replies: text, count, percent of those looked at."""
+def _replies(body: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return the commonest replies: text, count, percent of those looked at, digest."""
     replies = body.get("replies")
     if not replies or not replies["sampled"]:
         return []
     return [
-        (visible(text), f"{number:,}", f"{100 * number / replies['sampled']:.0f} %")
+        (visible(text), f"{number:,}", f"{100 * number / replies['sampled']:.0f} %", reply_digest(text))
         for text, number in replies["rows"]
     ]
 

@@ -1,15 +1,19 @@
 """Pages over operations: ask, confirm, watch, stop."""
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from relays.domain.filters import KEYS
 from relays.domain.words import visible
 from relays.forms.operations import ConfirmForm, FilterForm
 from relays.models import Instance, Operation
@@ -74,6 +78,9 @@ def operation_plan(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
         raise PermissionDenied(str(error)) from error
     except (PlanRefused, RemoteError) as error:
         messages.error(request, f"Nothing was planned for {visible(instance.name)}: {error}")
+        if kind.startswith("message."):
+            words = {key: value for key, value in params.items() if key in KEYS}
+            return redirect(f"{reverse('relays:queues')}?{urlencode({'instance': pk, **words})}")
         return redirect("relays:instance", pk)
     return redirect("relays:operation", operation.pk)
 

@@ -3,15 +3,18 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from relays.models import Provider, ReasonRule
+from relays.models import Instance, Provider, ReasonRule
 from tests.browser.visits import Visit
 from tests.factories import (
     THROTTLE,
+    deletion_make,
     fleet_make,
     host_make,
     operation_make,
     origins_make,
     outcomes_make,
+    queue_read_make,
+    queued_message,
     recipient_domain_make,
     replies_make,
     reply_cluster_make,
@@ -79,10 +82,35 @@ def paths() -> list[str]:
         "/search/?q=msn",
         "/operations/",
         "/operations/?state=done",
+        *queue_paths(msn_a),
         f"/operations/{operation_make(msn_a).pk}/",
         f"/operations/{operation_make(msn_a, state='planned').pk}/",
         "/audit/",
         "/password/",
+    ]
+
+
+def queue_paths(instance: Instance) -> list[str]:
+    """Make readings of a queue, and return the addresses of the pages that show them."""
+    queue_read_make(
+        instance,
+        domains=[("hotmail.com", 21_398), (LONG_DOMAIN, 412)],
+        replies=[(f"{THROTTLE} {'x' * 300}", 398), ("host <mx>[<ip>] said: 452 4.2.2 full", 14)],
+        senders=[(f"{'a' * 60}@{LONG_DOMAIN}", 412)],
+    )
+    message = queued_message(sender=f"{'a' * 60}@{LONG_DOMAIN}")
+    queue_read_make(
+        instance, messages=[message, queued_message("4jWKWh04b5z1T2", queue="hold")], cursor="1-x"
+    )
+    queue_read_make(instance, messages=[message], id=message["queue_id"])
+    deletion_make(instance)
+    base = f"/queues/?instance={instance.pk}"
+    pages = [f"{base}&by={by}" for by in ("domain", "reason", "reply", "sender")]
+    return [
+        "/queues/?provider=msn",
+        *pages,
+        f"{base}&show=messages",
+        f"/instances/{instance.pk}/messages/{message['queue_id']}/",
     ]
 
 

@@ -66,6 +66,10 @@ ROUTES = {
     "relays:client-adopt": ("POST", OPERATOR),
     "relays:domain-provider": ("POST", OPERATOR),
     "relays:operation-plan": ("POST", OPERATOR),
+    "relays:queues": ("GET", VIEWER),
+    "relays:message": ("GET", VIEWER),
+    "relays:message-headers": ("POST", OPERATOR),
+    "relays:deletion-undo": ("POST", OPERATOR),
     "relays:operation-list": ("GET", OPERATOR),
     "relays:operation": ("GET", OPERATOR),
     "relays:operation-confirm": ("POST", OPERATOR),
@@ -124,12 +128,22 @@ def planned(instance: Instance) -> Operation:
 
 
 # What a route is about, where its name does not begin with it.
-_ABOUT = {"relays:operation-plan": "instance"}
+_ABOUT = {
+    "relays:operation-plan": "instance",
+    "relays:message": "instance",
+    "relays:message-headers": "instance",
+}
 
 
 def address(name: str, arguments: dict[str, object]) -> str:
     """Return the address of a route; what no row is made for is a thing that does not exist."""
-    values: dict[str, object] = {"pk": 987654, "slug": "no-such", "table": "no-such", "kind": "queue.run"}
+    values: dict[str, object] = {
+        "pk": 987654,
+        "slug": "no-such",
+        "table": "no-such",
+        "kind": "queue.run",
+        "queue_id": "no-such",
+    }
     kind = _ABOUT.get(name) or name.removeprefix("relays:").split("-")[0]
     values |= {"pk": arguments.get(kind, values["pk"]), "name": arguments["host"]}
     wanted = routes()[name].pattern.converters
