@@ -65,6 +65,19 @@ class UserSession(models.Model):
     user_agent = models.CharField(max_length=200, blank=True)
 
 
+class SignOnIdentity(models.Model):
+    """Who a user is at the provider of single sign-on: names change there and are given anew, this is not."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="sign_on_identity")]
+
+
 class ApiToken(models.Model):
     """What a script shows instead of a log-in: kept as a digest, with what it may use of its user's rights.
 

@@ -4,13 +4,14 @@ Nothing here asks a person: what must exist before the first start (data folder,
 is made by fleet.bootstrap, which the settings call so that every entry point has it.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import environ
 from csp.constants import NONE, SELF
 
-from fleet import bootstrap, logs
+from fleet import bootstrap, logs, sign_on_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -116,6 +117,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 # Operators and administrators must have a second factor; they are led to set it up.
 REQUIRE_TOTP = env.bool("FLEET_REQUIRE_TOTP", default=False)
+# None: local accounts alone. They stay beside it, for the day on which the provider is away.
+SIGN_ON = sign_on_settings.read(os.environ)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "matrix"
 LOGOUT_REDIRECT_URL = "login"

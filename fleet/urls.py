@@ -19,6 +19,7 @@ from fleet.views.health import healthz, readyz
 from fleet.views.matrix import instances_table, matrix
 from fleet.views.relayctl import relayctl
 from fleet.views.search import search
+from fleet.views.single_sign_on import sign_on, sign_on_done
 
 handler403 = "fleet.views.denials.denied"
 
@@ -29,6 +30,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("relayctl.pyz", relayctl, name="relayctl"),
     path("login/", LogIn.as_view(), name="login"),
     path("login/code/", log_in_code, name="login-code"),
+    path("login/sign-on/", sign_on, name="sign-on"),
+    path("login/sign-on/done/", sign_on_done, name="sign-on-done"),
     path("logout/", LogOut.as_view(), name="logout"),
     path("password/", PasswordChange.as_view(), name="password"),
     path("reauthenticate/", reauthenticate, name="reauthenticate"),

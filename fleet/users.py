@@ -8,24 +8,46 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from fleet.models import OneTimePassword
+from fleet.models import OneTimePassword, SignOnIdentity
+from fleet.sign_on_settings import ROLES
 from relays.services import audit
 from relays.services.audit import Actor, Subject
-
-ROLES = ("viewer", "operator", "administrator")
 
 
 def user_add(*, name: str, roles: Iterable[str], actor: Actor, password: str | None = None) -> str | None:
     """Make a user; return its one-time password where none was given. Raises ValidationError."""
+    with transaction.atomic():
+        return _set_password(_added(name, roles, actor), password)
+
+
+def user_from_provider(*, name: str, roles: Iterable[str], issuer: str, subject: str, actor: Actor) -> User:
+    """Make a user who logs in by single sign-on alone. Raises ValidationError."""
+    with transaction.atomic():
+        user = _added(name, roles, actor)
+        user_link(user=user, issuer=issuer, subject=subject, actor=actor)
+    return user
+
+
+def user_link(*, user: User, issuer: str, subject: str, actor: Actor) -> None:
+    """Let a user log in by single sign-on, as who it is there. Raises ValidationError where another is."""
+    taken = SignOnIdentity.objects.filter(issuer=issuer, subject=subject).exclude(user=user).first()
+    if taken is not None:
+        raise ValidationError(f"{taken.user.get_username()} is this account of the provider.")
+    with transaction.atomic():
+        fields = {"issuer": issuer, "subject": subject}
+        SignOnIdentity.objects.update_or_create(user=user, defaults=fields)
+        _audit(user, actor, "user.link", {"issuer": issuer, "subject": subject})
+
+
+def _added(name: str, roles: Iterable[str], actor: Actor) -> User:
     user = User(username=name)
     user.set_unusable_password()
     user.full_clean()
     groups = _groups(roles)
-    with transaction.atomic():
-        user.save()
-        user.groups.set(groups)
-        _audit(user, actor, "user.add", {"roles": _names(groups)})
-        return _set_password(user, password)
+    user.save()
+    user.groups.set(groups)
+    _audit(user, actor, "user.add", {"roles": _names(groups)})
+    return user
 
 
 def user_roles(*, user: User, roles: Iterable[str], actor: Actor) -> None:
@@ -76,7 +98,7 @@ def _groups(roles: Iterable[str]) -> list[Group]:
 
 
 def _names(groups: Iterable[Group]) -> str:
-    return ",".join(group.name for group in groups)
+    return ",".join(sorted(group.name for group in groups))
 
 
 def _audit(user: User, actor: Actor, action: str, details: dict[str, object]) -> None:

@@ -4,15 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('fleet', '0004_api_tokens'),
+        ("fleet", "0004_api_tokens"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='heartbeat',
-            name='process',
-            field=models.CharField(choices=[('worker', 'worker'), ('scheduler', 'scheduler'), ('broker', 'broker')], max_length=20, primary_key=True, serialize=False),
+            model_name="heartbeat",
+            name="process",
+            field=models.CharField(
+                choices=[("worker", "worker"), ("scheduler", "scheduler"), ("broker", "broker")],
+                max_length=20,
+                primary_key=True,
+                serialize=False,
+            ),
         ),
     ]

@@ -35,6 +35,10 @@ class LogIn(LoginView):
     template_name = "fleet/login.html"
     redirect_authenticated_user = True
 
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Offer single sign-on, where there is one."""
+        return super().get_context_data(**context, sign_on=settings.SIGN_ON)
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a poll by a reload, so that a fragment never becomes a log-in form."""
         if request.headers.get("HX-Request"):

@@ -22,6 +22,7 @@ from fleet.accounts import mark_second_factor, may_change
 from fleet.forms import CodeForm, ProofForm, SessionForm, TokenForm
 from fleet.models import ApiToken
 from fleet.views.accounts import begin_session, record_failed_log_in, waiting_for_code
+from fleet.views.single_sign_on import has_signed_on
 from relays.selectors.figures import clock
 from relays.services import audit
 from relays.views.actors import actor_of, user_of
@@ -67,7 +68,12 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
             audit.record(actor=actor_of(request), action="reauthenticate", phase="succeeded")
             return redirect(wanted if safe else resolve_url("matrix"))
         form.add_error(None, "The password or the code is wrong.")
-    context = {"form": form, "next": wanted if safe else "", "needs_code": needs_code}
+    context = {
+        "form": form,
+        "next": wanted if safe else "",
+        "needs_code": needs_code,
+        "sign_on": settings.SIGN_ON if has_signed_on(request) else None,
+    }
     return render(request, "fleet/reauthenticate.html", context)
 
 

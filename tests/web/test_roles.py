@@ -30,6 +30,8 @@ ROUTES = {
     "relayctl": ("GET", OPEN),
     "login": ("GET", OPEN),
     "login-code": ("GET", OPEN),
+    "sign-on": ("GET", OPEN),
+    "sign-on-done": ("GET", OPEN),
     "logout": ("POST", OWN),
     "password": ("GET", OWN),
     "reauthenticate": ("GET", OWN),

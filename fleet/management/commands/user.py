@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fleet import second_factor, tokens, users
 from fleet.models import ApiToken
+from fleet.sign_on_settings import ROLES
 from relays.services.audit import shell_actor
 
 
@@ -32,11 +34,9 @@ class Command(BaseCommand):
 
         action("list", self._list, "List users with their roles.", named=False)
         add = action("add", self._add, "Add a user and print a one-time password.")
-        add.add_argument(
-            "--role", action="append", default=[], choices=users.ROLES, help="may be given twice"
-        )
+        add.add_argument("--role", action="append", default=[], choices=ROLES, help="may be given twice")
         role = action("role", self._role, "Give a user exactly these roles; none takes all away.")
-        role.add_argument("roles", metavar="ROLE", nargs="*", help=", ".join(users.ROLES))
+        role.add_argument("roles", metavar="ROLE", nargs="*", help=", ".join(ROLES))
         password = action("password", self._password, "Give a user a one-time password, and print it.")
         for one in (add, password):
             one.add_argument(
@@ -47,6 +47,8 @@ class Command(BaseCommand):
         action(
             "reset-totp", self._reset_totp, "Turn a user's second factor off, where phone and codes are lost."
         )
+        link = action("link", self._link, "Let a user log in by single sign-on too.")
+        link.add_argument("subject", metavar="SUBJECT", help="who that is there: the claim `sub`")
         token = action("token", self._token, "Make, list or remove a user's API tokens.")
         token.add_argument("--add", metavar="PURPOSE", help="make one and print it")
         token.add_argument("--scope", action="append", metavar="PERMISSION", help="`read` without it")
@@ -96,6 +98,15 @@ class Command(BaseCommand):
     def _reset_totp(self, options: dict[str, Any]) -> None:
         user = _user(options["name"])
         second_factor.turn_off(user=user, actor=shell_actor())
+        self._done(options, user)
+
+    def _link(self, options: dict[str, Any]) -> None:
+        if settings.SIGN_ON is None:
+            raise CommandError("Single sign-on is off: set FLEET_OIDC_ISSUER.")
+        user = _user(options["name"])
+        users.user_link(
+            user=user, issuer=settings.SIGN_ON.issuer, subject=options["subject"], actor=shell_actor()
+        )
         self._done(options, user)
 
     def _token(self, options: dict[str, Any]) -> None:
