@@ -96,6 +96,28 @@ def record(
     return row
 
 
+def record_change(
+    *,
+    actor: Actor,
+    action: str,
+    subject: Subject,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Append the event of a change that the console made in its own database, in the caller's transaction.
+
+    before, after: what it was and what it became; None where it was not there, or is not any more. Only what
+    differs is kept.
+    """
+    before, after = dict(before or {}), dict(after or {})
+    differ = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    details = {
+        "before": {name: before[name] for name in differ if name in before},
+        "after": {name: after[name] for name in differ if name in after},
+    }
+    record(actor=actor, action=action, phase="succeeded", subject=subject, details=details)
+
+
 def shell_actor() -> Actor:
     """Return who runs a command: the account of the console's own machine."""
     return Actor("shell", getpass.getuser(), None, {"tty": os.isatty(0)})

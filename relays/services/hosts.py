@@ -10,29 +10,40 @@ from django.utils import timezone
 from relays.models import Host
 from relays.remote import keys, ssh
 from relays.services import dispatch
+from relays.services.audit import SYSTEM, Actor, Subject, record_change
 from relays.services.collect import QUEUE, TASK, interval_s
 
 _HOST_NAME = re.compile(r"\A(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?\Z")
+# The resolver would take it for an IPv4 address written in another way.
+_ENDS_IN_A_NUMBER = re.compile(r"(?:\A|\.)(?:\d+|0[xX][0-9A-Fa-f]*)\.?\Z")
 _USER = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
 
 
 def probe(*, ssh_address: str, ssh_port: int = 22) -> str:
     """Return the host key that is offered there, "ssh-ed25519 AAAA…", for an administrator to compare.
 
-    Nothing is pinned, and nobody logged in. Raises RemoteError.
+    Nothing is pinned, and nobody logged in. Raises RemoteError, and django's ValidationError for what is no
+    host's address.
     """
+    _check_address(ssh_address)
     return ssh.probe(ssh_address, ssh_port)
 
 
 def host_add(
-    *, name: str, ssh_address: str, ssh_port: int = 22, ssh_user: str = "relay-read", host_key: str
+    *,
+    name: str,
+    ssh_address: str,
+    ssh_port: int = 22,
+    ssh_user: str = "relay-read",
+    host_key: str,
+    actor: Actor = SYSTEM,
 ) -> Host:
     """Add a host whose key an administrator has accepted, and poll it at once.
 
     Raises django's ValidationError, keyed by field.
     """
     host = Host(name=name, ssh_address=ssh_address, ssh_port=ssh_port, ssh_user=ssh_user, host_key=host_key)
-    return _save(host)
+    return _save(host, "host.add", actor)
 
 
 def host_change(
@@ -44,6 +55,7 @@ def host_change(
     ssh_user: str | None = None,
     enabled: bool | None = None,
     poll_interval_s: int | None = None,
+    actor: Actor = SYSTEM,
 ) -> Host:
     """Change what is given, and poll at once; poll_interval_s 0: the fleet's. The pinned key stays.
 
@@ -62,21 +74,23 @@ def host_change(
     if poll_interval_s is not None:
         host.poll_interval_s = poll_interval_s or None
     changed = [field for field, value in given.items() if value is not None]
-    return _save(host, [*changed, "poll_interval_s"])
+    return _save(host, "host.change", actor, [*changed, "poll_interval_s"])
 
 
-def host_accept_key(*, host: Host, host_key: str) -> Host:
+def host_accept_key(*, host: Host, host_key: str, actor: Actor = SYSTEM) -> Host:
     """Pin another key in place of the old one, after an administrator has compared it.
 
     Raises django's ValidationError.
     """
     host.host_key, host.offered_key = host_key, ""
-    return _save(host, ["host_key", "offered_key"])
+    return _save(host, "host.key", actor, ["host_key", "offered_key"])
 
 
-def host_remove(*, host: Host) -> None:
+def host_remove(*, host: Host, actor: Actor = SYSTEM) -> None:
     """Forget a host with its instances and their history."""
-    host.delete()
+    with transaction.atomic():
+        record_change(actor=actor, action="host.remove", subject=_subject(host), before=_told(host))
+        host.delete()
 
 
 def poll_soon(*, host: Host) -> None:
@@ -85,11 +99,19 @@ def poll_soon(*, host: Host) -> None:
     dispatch.send_on_commit(TASK, ident=host.pk, queue=QUEUE, expires_s=interval_s(host))
 
 
-def _save(host: Host, fields: list[str] | None = None) -> Host:
+def _save(host: Host, action: str, actor: Actor, fields: list[str] | None = None) -> Host:
     _check(host)
     try:
         with transaction.atomic():
+            known = Host.objects.filter(pk=host.pk).first()
             host.save(update_fields=fields)
+            record_change(
+                actor=actor,
+                action=action,
+                subject=_subject(host),
+                before=_told(known) if known else None,
+                after=_told(host),
+            )
             poll_soon(host=host)
     except IntegrityError as error:
         # Somebody else took the name between the check and the writing.
@@ -97,10 +119,26 @@ def _save(host: Host, fields: list[str] | None = None) -> Host:
     return host
 
 
+def _subject(host: Host) -> Subject:
+    return Subject(type="host", id=str(host.pk), name=host.name, host=host.name)
+
+
+def _told(host: Host) -> dict[str, object]:
+    """Return a host as the audit trail keeps it."""
+    return {
+        "name": host.name,
+        "address": host.ssh_address,
+        "port": host.ssh_port,
+        "user": host.ssh_user,
+        "polled": host.enabled,
+        "poll_interval_s": host.poll_interval_s,
+        "key": keys.fingerprint(host.host_key) if host.host_key else "",
+    }
+
+
 def _check(host: Host) -> None:
     host.full_clean(exclude=["next_poll_at"])
-    if not _is_address(host.ssh_address):
-        raise ValidationError({"ssh_address": "Give a host name or an IP address, without a port."})
+    _check_address(host.ssh_address)
     if not 1 <= host.ssh_port <= 65535:
         raise ValidationError({"ssh_port": "Give a port from 1 to 65535."})
     if not _USER.match(host.ssh_user):
@@ -113,9 +151,16 @@ def _check(host: Host) -> None:
         raise ValidationError({"host_key": str(error)}) from error
 
 
-def _is_address(text: str) -> bool:
+def _check_address(text: str) -> None:
+    """Raise ValidationError unless this is a host name, or an address that some machine can have."""
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return len(text) <= 253 and bool(_HOST_NAME.match(text))
-    return True
+        if len(text) > 253 or not _HOST_NAME.match(text) or _ENDS_IN_A_NUMBER.search(text):
+            raise ValidationError(
+                {"ssh_address": "Give a host name or an IP address, without a port."}
+            ) from None
+        return
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+        raise ValidationError({"ssh_address": f"{text} is no address that a relay host can have."})

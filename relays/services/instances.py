@@ -3,22 +3,45 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db import transaction
+
 from relays.domain.providers import provider_of_instance
 from relays.domain.reading import InstanceFacts
 from relays.models import Address, Host, Instance, InstanceState, Provider
+from relays.services.audit import SYSTEM, Actor, instance_subject, record_change
 
 
-def instance_match(*, instance: Instance, provider: Provider | None) -> None:
+def instance_match(*, instance: Instance, provider: Provider | None, actor: Actor = SYSTEM) -> None:
     """Say by hand whose mail an instance carries; None: nobody's. No inventory changes it again."""
-    Instance.objects.filter(pk=instance.pk).update(provider=provider, provider_by_hand=True)
-    instance.refresh_from_db()
+    before = _told(instance)
+    with transaction.atomic():
+        Instance.objects.filter(pk=instance.pk).update(provider=provider, provider_by_hand=True)
+        _record_match(instance, before, actor)
 
 
-def instance_match_by_name(*, instance: Instance) -> None:
+def instance_match_by_name(*, instance: Instance, actor: Actor = SYSTEM) -> None:
     """Take back what was said by hand: the provider follows from the instance's name again."""
-    Instance.objects.filter(pk=instance.pk).update(provider_by_hand=False)
-    match_by_name()
+    before = _told(instance)
+    with transaction.atomic():
+        Instance.objects.filter(pk=instance.pk).update(provider_by_hand=False)
+        match_by_name()
+        _record_match(instance, before, actor)
+
+
+def _record_match(instance: Instance, before: dict[str, object], actor: Actor) -> None:
     instance.refresh_from_db()
+    record_change(
+        actor=actor,
+        action="instance.match",
+        subject=instance_subject(instance),
+        before=before,
+        after=_told(instance),
+    )
+
+
+def _told(instance: Instance) -> dict[str, object]:
+    provider = instance.provider.slug if instance.provider else ""
+    return {"provider": provider, "by_hand": instance.provider_by_hand}
 
 
 def match_by_name() -> None:

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from relays.domain.providers import BadDomain, ProviderTable, normalise_domain
 from relays.models import Provider, ProviderDomain, ProviderMxSuffix, RecipientDomain
+from relays.services.audit import SYSTEM, Actor, Subject, record_change
 from relays.services.instances import match_by_name
 
 SHIPPED = Path(__file__).parents[1] / "data" / "providers.json"
@@ -69,6 +70,7 @@ def provider_save(
     position: int = 100,
     domains: Iterable[str] = (),
     mx_suffixes: Iterable[str] = (),
+    actor: Actor = SYSTEM,
 ) -> Provider:
     """Make or change a provider with exactly these domains and MX suffixes.
 
@@ -77,6 +79,7 @@ def provider_save(
     by field.
     """
     provider = provider or Provider()
+    before = _told(provider) if provider.pk else None
     provider.slug, provider.name, provider.position = slug, name, position
     provider.full_clean()
     names = _normalised("domains", domains)
@@ -89,10 +92,11 @@ def provider_save(
         _add_names(provider, names, suffixes)
         match_by_name()
         match_domains()
+        _record(provider, "provider.change" if before else "provider.add", actor, before, _told(provider))
     return provider
 
 
-def provider_remove(*, provider: Provider) -> None:
+def provider_remove(*, provider: Provider, actor: Actor = SYSTEM) -> None:
     """Forget a provider and what was counted for it; its recipient domains go to who claims them next.
 
     Its instances belong to none until their names match another.
@@ -102,6 +106,7 @@ def provider_remove(*, provider: Provider) -> None:
     if provider.catch_all:
         raise ValidationError(f"{provider.name} catches every domain that no other provider claims.")
     with transaction.atomic():
+        _record(provider, "provider.remove", actor, _told(provider), None)
         provider.domains.all().delete()
         provider.mx_suffixes.all().delete()
         # Before the provider goes: what still belongs to it goes with it.
@@ -110,7 +115,7 @@ def provider_remove(*, provider: Provider) -> None:
         match_by_name()
 
 
-def domain_assign(*, domain: str, provider: Provider | None) -> RecipientDomain | None:
+def domain_assign(*, domain: str, provider: Provider | None, actor: Actor = SYSTEM) -> RecipientDomain | None:
     """Give a recipient domain to a provider; None: to the one its relay host tells, or the catch-all.
 
     Mail that is counted from now on goes to that provider; what is counted stays where it was. Returns the
@@ -118,6 +123,14 @@ def domain_assign(*, domain: str, provider: Provider | None) -> RecipientDomain 
     """
     name = _normalised("domain", [domain])[0]
     with transaction.atomic():
+        known = ProviderDomain.objects.select_related("provider").filter(domain=name).first()
+        record_change(
+            actor=actor,
+            action="domain.assign",
+            subject=Subject(type="recipient domain", id=name[:64], name=name),
+            before={"provider": known.provider.slug if known else ""},
+            after={"provider": provider.slug if provider else ""},
+        )
         if provider is None:
             ProviderDomain.objects.filter(domain=name).delete()
         else:
@@ -139,6 +152,29 @@ def match_domains(domains: QuerySet[RecipientDomain] | None = None) -> None:
         for first in range(0, len(ids), _UPDATED_AT_ONCE):
             batch = ids[first : first + _UPDATED_AT_ONCE]
             RecipientDomain.objects.filter(pk__in=batch).update(provider_id=new)
+
+
+def _record(
+    provider: Provider,
+    action: str,
+    actor: Actor,
+    before: dict[str, object] | None,
+    after: dict[str, object] | None,
+) -> None:
+    subject = Subject(type="provider", id=str(provider.pk), name=provider.slug)
+    record_change(actor=actor, action=action, subject=subject, before=before, after=after)
+
+
+def _told(provider: Provider) -> dict[str, object]:
+    """Return a provider as it stands in the database, as the audit trail keeps it."""
+    kept = Provider.objects.get(pk=provider.pk)
+    return {
+        "slug": kept.slug,
+        "name": kept.name,
+        "position": kept.position,
+        "domains": sorted(kept.domains.values_list("domain", flat=True)),
+        "mx_suffixes": sorted(kept.mx_suffixes.values_list("suffix", flat=True)),
+    }
 
 
 def _add_names(provider: Provider, domains: Iterable[str], suffixes: Iterable[str]) -> None:

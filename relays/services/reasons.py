@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Sum
 
 from relays.domain.reasons import BadRule, Rule, RuleTable, hear
 from relays.models import Provider, ReasonRule, ReplyCluster, ReplyCountsDay
+from relays.services.audit import SYSTEM, Actor, Subject, record_change
 
 SHIPPED = Path(__file__).parents[1] / "data" / "reasons.json"
 OWN = "own:"
@@ -61,20 +63,40 @@ def table_with(*, rule: ReasonRule) -> tuple[RuleTable, Rule]:
     return _table_with(tuple(map(_conditions, own))), checked
 
 
-def rule_save(*, rule: ReasonRule) -> Reclassified:
+def rule_save(*, rule: ReasonRule, actor: Actor = SYSTEM) -> Reclassified:
     """Add or change an own rule, and give clusters the reasons that hold then.
 
     Raises django's ValidationError, keyed by field.
     """
     _checked(rule)
-    rule.save()
+    known = ReasonRule.objects.filter(pk=rule.pk).first()
+    with transaction.atomic():
+        rule.save()
+        record_change(
+            actor=actor,
+            action="rule.change" if known else "rule.add",
+            subject=_subject(rule),
+            before=_told(known) if known else None,
+            after=_told(rule),
+        )
     return reclassify()
 
 
-def rule_remove(*, rule: ReasonRule) -> Reclassified:
+def rule_remove(*, rule: ReasonRule, actor: Actor = SYSTEM) -> Reclassified:
     """Forget an own rule, and give clusters the reasons that hold then."""
-    rule.delete()
+    with transaction.atomic():
+        record_change(actor=actor, action="rule.remove", subject=_subject(rule), before=_told(rule))
+        rule.delete()
     return reclassify()
+
+
+def _subject(rule: ReasonRule) -> Subject:
+    return Subject(type="rule", id=rule.slug[:64], name=rule.slug)
+
+
+def _told(rule: ReasonRule) -> dict[str, Any]:
+    names = ("slug", "reason", "pattern", "providers", "codes", "enhanced", "hard", "position", "enabled")
+    return {name: getattr(rule, name) for name in names}
 
 
 def reclassify(*, at_most: int = CLUSTERS_A_RUN) -> Reclassified:

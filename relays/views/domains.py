@@ -13,6 +13,7 @@ from relays.forms.domains import DomainProviderForm
 from relays.models import RecipientDomain
 from relays.selectors.domain_provider import domain_choices
 from relays.services.providers import domain_assign
+from relays.views.actors import actor_of
 
 _SHOWN = "relays/_domain_provider.html"
 _FORM = "relays/_domain_provider_form.html"
@@ -39,7 +40,10 @@ def _assign(request: HttpRequest, domain: RecipientDomain) -> HttpResponse:
     if not form.is_valid():
         return _ask(request, domain, "There is no such provider any more: nothing was changed.")
     try:
-        assigned = domain_assign(domain=domain.name, provider=form.cleaned_data["provider"]) or domain
+        assigned = (
+            domain_assign(domain=domain.name, provider=form.cleaned_data["provider"], actor=actor_of(request))
+            or domain
+        )
     except ValidationError as error:
         return _ask(request, domain, " ".join(error.messages))
     if request.headers.get("HX-Request"):

@@ -18,6 +18,7 @@ from relays.selectors.instances import instance_rows
 from relays.selectors.onboarding import onboarding, relayctl_file
 from relays.services import hosts
 from relays.services.doctor import examine
+from relays.views.actors import actor_of
 from relays.views.recent import recently_authenticated
 
 
@@ -58,7 +59,7 @@ def host_add(request: HttpRequest) -> HttpResponse:
     if not form.cleaned_data["host_key"]:
         return _offer_key(request, form, context)
     try:
-        host = hosts.host_add(**form.cleaned_data)
+        host = hosts.host_add(actor=actor_of(request), **form.cleaned_data)
     except ValidationError as error:
         _take_errors(form, error)
         return render(request, "relays/host_add.html", context)
@@ -75,6 +76,9 @@ def _offer_key(request: HttpRequest, form: HostAddForm, context: dict[str, objec
         key = hosts.probe(ssh_address=values["ssh_address"], ssh_port=values["ssh_port"])
     except RemoteError as error:
         form.add_error("ssh_address", visible(str(error)))
+        return render(request, "relays/host_add.html", context)
+    except ValidationError as error:
+        _take_errors(form, error)
         return render(request, "relays/host_add.html", context)
     context |= {"values": values, "host_key": key, "key_fingerprint": fingerprint(key)}
     return render(request, "relays/host_accept.html", context)
@@ -108,7 +112,7 @@ def host_poll(request: HttpRequest, name: str) -> HttpResponse:
 def host_switch(request: HttpRequest, name: str) -> HttpResponse:
     """Switch polling of a host on or off: `on` is 1 or 0."""
     host = get_object_or_404(Host, name=name)
-    host = hosts.host_change(host=host, enabled=request.POST.get("on") == "1")
+    host = hosts.host_change(host=host, enabled=request.POST.get("on") == "1", actor=actor_of(request))
     messages.success(request, f"{host.name} is switched {'on' if host.enabled else 'off'}.")
     return redirect("relays:host", host.name)
 
@@ -135,7 +139,7 @@ def _accept_key(request: HttpRequest, host: Host, form: HostKeyForm) -> HttpResp
     if form.cleaned_data["host_key"] != host.offered_key:
         messages.error(request, f"{host.name} offers another key by now: compare again.")
         return redirect("relays:host-key", host.name)
-    hosts.host_accept_key(host=host, host_key=host.offered_key)
+    hosts.host_accept_key(host=host, host_key=host.offered_key, actor=actor_of(request))
     messages.success(request, f"The new key of {host.name} was accepted; a poll is under way.")
     return redirect("relays:host", host.name)
 
@@ -151,7 +155,7 @@ def host_change(request: HttpRequest, name: str) -> HttpResponse:
     if form.is_valid():
         values = form.cleaned_data | {"poll_interval_s": form.cleaned_data["poll_interval_s"] or 0}
         try:
-            host = hosts.host_change(host=host, **values)
+            host = hosts.host_change(host=host, actor=actor_of(request), **values)
         except ValidationError as error:
             _take_errors(form, error)
         else:
@@ -169,7 +173,7 @@ def host_remove(request: HttpRequest, name: str) -> HttpResponse:
     form = HostRemoveForm(request.POST or None)
     if form.is_valid():
         if form.cleaned_data["name"] == host.name:
-            hosts.host_remove(host=host)
+            hosts.host_remove(host=host, actor=actor_of(request))
             messages.success(request, f"{name} was removed.")
             return redirect("relays:host-list")
         form.add_error("name", f"This is not its name, {host.name}: nothing was removed.")

@@ -22,6 +22,7 @@ from relays.selectors.ranges import range_named
 from relays.selectors.tables import INSTANCE_TABLES
 from relays.services.instances import instance_match as match
 from relays.services.instances import instance_match_by_name as match_by_name
+from relays.views.actors import actor_of
 from relays.views.exports import table_response
 from relays.views.figures import figure_response, outcomes_chart
 from relays.views.polls import HtmxRequest, poll_url, still_true
@@ -66,10 +67,10 @@ def instance_match(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, "There is no such provider: nothing was changed.")
     elif provider := form.cleaned_data["provider"]:
-        match(instance=instance, provider=provider)
+        match(instance=instance, provider=provider, actor=actor_of(request))
         messages.success(request, f"{visible(instance.name)} carries mail for {provider.slug}.")
     else:
-        match_by_name(instance=instance)
+        match_by_name(instance=instance, actor=actor_of(request))
         slug = instance.provider.slug if instance.provider else "no provider"
         messages.success(request, f"By its name, {visible(instance.name)} carries mail for {slug}.")
     return redirect("relays:instance", pk)

@@ -17,6 +17,7 @@ from relays.forms.origins import AdoptForm, OriginForm
 from relays.models import Client, Origin, Provider
 from relays.selectors import origins as read
 from relays.services import origins as services
+from relays.views.actors import actor_of
 from relays.views.recent import recently_authenticated
 
 CLIENTS_A_PAGE = 50
@@ -85,7 +86,7 @@ def origin_remove(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST":
         context = {"origin": origin, "name": name, "clients": origin.clients.count()}
         return render(request, "relays/origin_remove.html", context)
-    services.origin_remove(origin=origin)
+    services.origin_remove(origin=origin, actor=actor_of(request))
     messages.success(request, f"{name} was removed.")
     return redirect("relays:origin-list")
 
@@ -110,11 +111,13 @@ def client_adopt(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _adopt(request: HttpRequest, client: Client, origin: Origin | None) -> Origin:
     if origin is not None:
-        services.clients_adopt(origin=origin, clients=[client])
+        services.clients_adopt(origin=origin, clients=[client], actor=actor_of(request))
         return origin
     if not request.user.has_perm("relays.add_origin"):
         raise PermissionDenied
-    return services.origin_add(name=services.suggested_name(client), addresses=[client.ip])
+    return services.origin_add(
+        name=services.suggested_name(client), addresses=[client.ip], actor=actor_of(request)
+    )
 
 
 def _save(request: HttpRequest, form: OriginForm, origin: Origin | None) -> HttpResponse:
@@ -122,9 +125,9 @@ def _save(request: HttpRequest, form: OriginForm, origin: Origin | None) -> Http
     if form.is_valid():
         try:
             if origin:
-                saved = services.origin_change(origin=origin, **form.cleaned_data)
+                saved = services.origin_change(origin=origin, actor=actor_of(request), **form.cleaned_data)
             else:
-                saved = services.origin_add(**form.cleaned_data)
+                saved = services.origin_add(actor=actor_of(request), **form.cleaned_data)
         except ValidationError as error:
             _take_errors(form, error)
         else:

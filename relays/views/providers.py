@@ -23,6 +23,7 @@ from relays.selectors.providers import instances_of, provider_rows
 from relays.selectors.ranges import range_named
 from relays.selectors.tables import PROVIDER_TABLES
 from relays.services.providers import provider_save
+from relays.views.actors import actor_of
 from relays.views.exports import table_response
 from relays.views.figures import outcomes_chart
 from relays.views.polls import HtmxRequest, poll_url, still_true
@@ -115,7 +116,7 @@ def _save(request: HttpRequest, form: ProviderForm, provider: Provider | None) -
     title = f"Change {provider.slug}" if provider else "Add a provider"
     if form.is_valid():
         try:
-            saved = provider_save(provider=provider, **form.cleaned_data)
+            saved = provider_save(provider=provider, actor=actor_of(request), **form.cleaned_data)
         except ValidationError as error:
             _take_errors(form, error)
         else:

@@ -13,6 +13,7 @@ from relays.forms.reasons import ReasonRuleForm
 from relays.models import ReasonRule, ReplyCluster
 from relays.selectors import reasons as read
 from relays.services.reasons import Reclassified, rule_remove, rule_save, shipped_table
+from relays.views.actors import actor_of
 from relays.views.recent import recently_authenticated
 
 _HARD = {None: "", True: "hard", False: "soft"}
@@ -85,7 +86,7 @@ def rule_remove_page(request: HttpRequest, slug: str) -> HttpResponse:
     rule = get_object_or_404(ReasonRule, slug=slug)
     if request.method != "POST":
         return render(request, "relays/reason_rule_remove.html", {"rule": rule})
-    messages.success(request, f"{slug} was removed. {_told(rule_remove(rule=rule))}")
+    messages.success(request, f"{slug} was removed. {_told(rule_remove(rule=rule, actor=actor_of(request)))}")
     return redirect("relays:reason-rules")
 
 
@@ -97,7 +98,9 @@ def _try_or_save(
             setattr(rule, name, value)
         try:
             if "try" not in request.POST:
-                messages.success(request, f"{rule.slug} was saved. {_told(rule_save(rule=rule))}")
+                messages.success(
+                    request, f"{rule.slug} was saved. {_told(rule_save(rule=rule, actor=actor_of(request)))}"
+                )
                 return redirect("relays:reason-rules")
             context["trial"] = read.trial(rule, timezone.now())
         except ValidationError as error:

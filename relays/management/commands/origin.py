@@ -16,6 +16,7 @@ from relays.models import Client, Origin
 from relays.selectors.accepted import Volume, accepted
 from relays.selectors.origins import unclaimed
 from relays.services import origins
+from relays.services.audit import shell_actor
 
 
 class Command(BaseCommand):
@@ -72,28 +73,30 @@ class Command(BaseCommand):
             self.stdout.write(f"  {client['ip']} {visible(client['name']) or 'unknown'}: {_text(client)}")
 
     def _add(self, options: dict[str, Any]) -> None:
-        origin = origins.origin_add(name=options["name"], addresses=options["addresses"])
+        origin = origins.origin_add(name=options["name"], addresses=options["addresses"], actor=shell_actor())
         self._tell(origin, "is added", options)
 
     def _change(self, options: dict[str, Any]) -> None:
         origin = _origin(options["name"])
         name = options["new_name"] or origin.name
-        origins.origin_change(origin=origin, name=name, addresses=options["addresses"])
+        origins.origin_change(origin=origin, name=name, addresses=options["addresses"], actor=shell_actor())
         self._tell(origin, "is changed", options)
 
     def _adopt(self, options: dict[str, Any]) -> None:
         clients = [_seen(address) for address in options["addresses"]]
         origin = Origin.objects.filter(name=options["name"]).first()
         if origin is None:
-            origin = origins.origin_add(name=options["name"], addresses=[client.ip for client in clients])
+            origin = origins.origin_add(
+                name=options["name"], addresses=[client.ip for client in clients], actor=shell_actor()
+            )
         else:
-            origins.clients_adopt(origin=origin, clients=clients)
+            origins.clients_adopt(origin=origin, clients=clients, actor=shell_actor())
         self._tell(origin, "claims them", options)
 
     def _remove(self, options: dict[str, Any]) -> None:
         origin = _origin(options["name"])
         described = _described(origin, _volumes(origin))
-        origins.origin_remove(origin=origin)
+        origins.origin_remove(origin=origin, actor=shell_actor())
         if options["json"]:
             self._document(described)
             return

@@ -16,6 +16,7 @@ from relays.models.host import PollOutcome
 from relays.remote import keys
 from relays.remote.errors import RemoteError
 from relays.services import doctor, hosts, instances
+from relays.services.audit import shell_actor
 from relays.services.collect import Poll, interval_s, poll_host
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "?   "}
@@ -93,6 +94,7 @@ class Command(BaseCommand):
             ssh_port=port,
             ssh_user=options["user"],
             host_key=offered,
+            actor=shell_actor(),
         )
         self._report(host, poll_host(host_id=host.pk, force=True))
 
@@ -116,7 +118,7 @@ class Command(BaseCommand):
         if host.host_key:
             self.stdout.write(f"Pinned until now: {keys.fingerprint(host.host_key)}")
         self._agree(host.name, offered, options)
-        hosts.host_accept_key(host=host, host_key=offered)
+        hosts.host_accept_key(host=host, host_key=offered, actor=shell_actor())
         self.stdout.write(f"The new key of {host.name} is pinned.")
 
     def _doctor(self, options: dict[str, Any]) -> None:
@@ -138,7 +140,7 @@ class Command(BaseCommand):
         host = _host(options["host"])
         if not options["yes"]:
             self._ask(f"Forget {host.name} and the history of {host.instances.count()} instances?")
-        hosts.host_remove(host=host)
+        hosts.host_remove(host=host, actor=shell_actor())
         self.stdout.write(f"{options['host']} is forgotten. relayctl is still installed there.")
 
     def _match(self, options: dict[str, Any]) -> None:
@@ -147,9 +149,11 @@ class Command(BaseCommand):
         if instance is None:
             raise CommandError(f"{host.name} has no instance {options['instance']}.")
         if options["provider"] == "by-name":
-            instances.instance_match_by_name(instance=instance)
+            instances.instance_match_by_name(instance=instance, actor=shell_actor())
         else:
-            instances.instance_match(instance=instance, provider=_provider(options["provider"]))
+            instances.instance_match(
+                instance=instance, provider=_provider(options["provider"]), actor=shell_actor()
+            )
         self.stdout.write(f"{instance.name} on {host.name}: {instance.provider or 'no provider'}")
 
     def _key(self, options: dict[str, Any]) -> None:
