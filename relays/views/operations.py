@@ -1,5 +1,6 @@
 """Pages over operations: ask, confirm, watch, stop."""
 
+import re
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -22,11 +23,12 @@ from relays.remote.errors import RemoteError
 from relays.selectors.operations import operation_page, operation_rows, search
 from relays.services import operations
 from relays.services.kinds import PlanRefused, all_kinds
-from relays.services.operations import NotAllowed
+from relays.services.operations import KeyReused, NotAllowed
 from relays.views.actors import actor_of, user_of
 from relays.views.recent import recently_authenticated
 
 OPERATIONS_A_PAGE = 50
+_KEY = re.compile(r"\A[\w-]{1,80}\Z", re.ASCII)
 _NO_PARAMS = {"csrfmiddlewaretoken"}
 
 
@@ -67,15 +69,28 @@ def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def operation_plan(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
-    """Look at the host and show what would be done. The other fields of the form are the parameters."""
+    """Look at the host and show what would be done. The other fields of the form are the parameters.
+
+    A program that may ask twice sends an Idempotency-Key: the same request is the same operation.
+    """
     instance = get_object_or_404(Instance.objects.select_related("host"), pk=pk, removed_at=None)
     params = {name: value for name, value in request.POST.items() if name not in _NO_PARAMS and value}
+    key = request.headers.get("Idempotency-Key", "")
+    if key and not _KEY.match(key):
+        return HttpResponse("An Idempotency-Key has 1 to 80 letters, digits, - and _.", status=400)
     try:
         operation = operations.plan(
-            kind=kind, instance=instance, params=params, user=user_of(request), actor=actor_of(request)
+            kind=kind,
+            instance=instance,
+            params=params,
+            user=user_of(request),
+            actor=actor_of(request),
+            idempotency_key=key or None,
         )
     except NotAllowed as error:
         raise PermissionDenied(str(error)) from error
+    except KeyReused as error:
+        return HttpResponse(str(error), status=409, content_type="text/plain; charset=utf-8")
     except (PlanRefused, RemoteError) as error:
         messages.error(request, f"Nothing was planned for {visible(instance.name)}: {error}")
         if kind.startswith("message."):

@@ -1,4 +1,9 @@
-"""Attacks on the pages, by number of the list of acceptance tests: 45 to 47, 49 to 53, 55 to 57, 60."""
+"""Attacks, by number of the list of acceptance tests: 45 to 47, 49, 51 to 57, 60.
+
+The others have their places: 48 (hostile logs) in tests/agent/test_log_follow.py, test_log_read.py and
+tests/domain/test_maillog_fuzz.py; 50 (formulas) in tests/domain/test_exporting.py; 58 (a planted secret) in
+tests/web/test_secrets.py; 59 (messages in the broker) in tests/processes/test_hostile_messages.py.
+"""
 
 import random
 from collections.abc import Iterator
@@ -205,6 +210,25 @@ def test_who_lost_the_right_after_asking_does_not_get_it(
     assert far.effects == []
 
 
+# 54: the same request twice.
+def test_54_the_same_key_with_other_parameters_is_refused(far: FarSide, instance: Instance) -> None:
+    browser = browser_of("anna", "operator")
+    address = f"/instances/{instance.pk}/plan/{TwoSteps.name}/"
+
+    def ask(key: str, domain: str) -> tuple[int, str]:
+        answer = browser.post(address, {"domain": domain}, headers={"Idempotency-Key": key})
+        return answer.status_code, answer.headers.get("Location", "")
+
+    first = ask("k-1", "hotmail.com")
+    assert first[0] == 302
+    assert ask("k-1", "hotmail.com") == first
+    assert ask("k-1", "outlook.com")[0] == 409
+    assert ask("k-2", "outlook.com")[1] != first[1]
+    for wrong in ("a b", "k" * 81, "\u043a", "../k", "k\n"):
+        assert ask(wrong, "hotmail.com")[0] == 400
+    assert Operation.objects.count() == 2
+
+
 # 55: a plan that holds no more is tested in tests/web/test_operations.py.
 # 56: places to go to.
 @pytest.mark.parametrize(
@@ -235,6 +259,48 @@ def test_no_address_leads_to_another_site(place: str) -> None:
 )
 def test_no_path_leads_out_of_its_folder(path: str) -> None:
     assert browser_of("anna", "administrator").get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "::ffff:169.254.169.254",
+        "255.255.255.255",
+        "http://169.254.169.254/",
+        "file:///etc/passwd",
+        "127.1",
+        "0x7f000001",
+        "2852039166",
+        "rustin.example/../x",
+    ],
+)
+def test_56_no_host_lies_where_none_can(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("relays.services.hosts.ssh.probe", lambda address, port: asked.append(address))
+    form = {"name": "rustin", "ssh_address": place, "ssh_port": "22", "ssh_user": "relay-read"}
+    page = browser_of("anna", "administrator").post("/add-host/", form)
+    assert page.status_code == 200
+    assert asked == []
+    assert not Host.objects.exists()
+
+
+@pytest.mark.parametrize("form", ["../../etc/passwd", "csv/../../x", "jsonl\n", "", "exe"])
+def test_56_no_export_is_called_what_somebody_likes(form: str) -> None:
+    browser = browser_of("anna", "administrator")
+    answers = [
+        browser.post("/audit/export/", {"format": form}),
+        browser.get("/tables/matrix/", {"format": form}),
+    ]
+    for answer in answers:
+        assert answer.status_code < 500
+        named = answer.headers.get("Content-Disposition", "")
+        assert "/" not in named
+        assert ".." not in named
 
 
 # 57: guesses under many names for where they come from.

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core import mail
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 
 from fleet import second_factor, totp
 from relays.models import Operation
 from relays.remote import keys
 from relays.services import operations
 from tests.factories import host_make, instance_make
-from tests.people import browser_of
+from tests.people import browser_of, user_make
 from tests.two_steps import TwoSteps, registered
 from tests.web.test_roles import ROUTES, address
 
@@ -55,6 +56,27 @@ def test_planted_secrets_are_nowhere_but_in_their_places(
         if form in text
     ]
     assert found == []
+
+
+def test_58_no_trace_and_no_mail_of_an_error_holds_what_was_typed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("the database is gone")
+
+    monkeypatch.setattr(second_factor, "is_on", fail)
+    user_make("anna", "administrator")
+    anna = User.objects.get()
+    anna.set_password(PASSWORD)
+    anna.save()
+    with override_settings(ADMINS=[("root", "root@example.org")], DEBUG=False):
+        browser = Client(raise_request_exception=False)
+        answer = browser.post("/login/", {"username": "anna", "password": PASSWORD})
+    assert answer.status_code == 500
+    [sent] = mail.outbox
+    told = f"{sent.subject}{sent.body}"
+    assert "the database is gone" in told + caplog.text
+    assert PASSWORD not in told + caplog.text + answer.content.decode()
 
 
 def test_the_search_finds_what_lies_open() -> None:
