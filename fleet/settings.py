@@ -182,6 +182,8 @@ POLL_INTERVAL_S = env.int("FLEET_POLL_INTERVAL_S", default=60)
 READ_KEY_PATH = Path(env.str("FLEET_READ_KEY", default=str(DATA_DIR / "keys" / "read_ed25519")))
 # Only the worker that changes hosts needs it; it opens nothing but relayctl's write verbs.
 WRITE_KEY_PATH = Path(env.str("FLEET_WRITE_KEY", default=str(DATA_DIR / "keys" / "write_ed25519")))
+# How long a redirect outlives the last word from the console: relayctl takes 30 to 3,600 s.
+FLUSH_LEASE_S = env.int("FLEET_FLUSH_LEASE_S", default=900)
 
 # --- Celery -------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")

@@ -8,9 +8,10 @@ class RelaysConfig(AppConfig):
     def ready(self) -> None:
         """Make the operations on a relay known; dns adds its own."""
         from relays.services import kinds, message_actions
+        from relays.services.flushes import FlushKind, RedirectClear
         from relays.services.queue_actions import InstanceReload, QueueRun
 
-        kinds.register(QueueRun())
-        kinds.register(InstanceReload())
-        for kind in message_actions.KINDS:
-            kinds.register(kind())
+        for kind in (QueueRun(), InstanceReload(), FlushKind(), RedirectClear()):
+            kinds.register(kind)
+        for message_kind in message_actions.KINDS:
+            kinds.register(message_kind())

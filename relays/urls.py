@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from relays.views import audit, domains, hosts, instances, operations, origins, providers, queues, reasons
+from relays.views import (
+    audit,
+    domains,
+    flushes,
+    hosts,
+    instances,
+    operations,
+    origins,
+    providers,
+    queues,
+    reasons,
+)
 
 app_name = "relays"
 urlpatterns = [
@@ -33,6 +44,8 @@ urlpatterns = [
     path("instances/<int:pk>/messages/<slug:queue_id>/", queues.message, name="message"),
     path("instances/<int:pk>/messages/<slug:queue_id>/headers/", queues.headers, name="message-headers"),
     path("deletions/<int:pk>/undo/", queues.deletion_undo, name="deletion-undo"),
+    path("instances/<int:pk>/flush/", flushes.flush_new, name="flush-new"),
+    path("flushes/<int:pk>/recipients/", flushes.flush_recipients, name="flush-recipients"),
     path("operations/", operations.operation_list, name="operation-list"),
     path("operations/<int:pk>/", operations.operation_detail, name="operation"),
     path("operations/<int:pk>/confirm/", operations.operation_confirm, name="operation-confirm"),

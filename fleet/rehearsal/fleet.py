@@ -182,11 +182,12 @@ class Fleet:
         self._save(core)
         self._take(core)
         self._say(f"starting name servers, mail providers and {len(self._specs)} relay hosts")
+        peers = {each.name: each.address for host in self._specs for each in host.instances}
         keys = (read_key or self.state.new_read_key(), write_key or self.state.new_write_key())
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             parts = [pool.submit(self._start_servers, core, self.access, rules, rate_per_s)]
-            parts += [pool.submit(_create, host, *keys) for host in self.hosts.values()]
-            parts += [pool.submit(host.create) for host in self.origins.values()]
+            parts += [pool.submit(_create, host, *keys, peers) for host in self.hosts.values()]
+            parts += [pool.submit(_create_origin, origin) for origin in self.origins.values()]
             for part in parts:
                 part.result()
         if rate_per_s:
@@ -259,11 +260,18 @@ class Fleet:
         self.origins = {}
 
 
-def _create(host: Host, read_key: str, write_key: str) -> None:
+def _create(host: Host, read_key: str, write_key: str, peers: dict[str, str]) -> None:
     host.create()
     relayctl.install(host, read_key=read_key, write_key=write_key)
+    relayctl.onboard(host, peers)
+    host.start_mail()
     host.start_guard()
     host.open_ssh()
+
+
+def _create_origin(origin: Host) -> None:
+    origin.create()
+    origin.start_mail()
 
 
 def default_story(hosts: tuple[spec.HostSpec, ...] = spec.HOSTS) -> list[Rule]:

@@ -59,16 +59,17 @@ class Host:
         return self.namespace.root / inside.lstrip("/")
 
     def create(self) -> None:
-        """Make the disk, boot for the first time, and start Postfix: see `start_guard` and `open_ssh`."""
+        """Make the disk, boot for the first time and configure; nothing is started yet."""
         self._make_disk()
         self._boot()
         self._configure()
-        self._start_mail()
 
     def boot(self) -> None:
         """Boot again from the disk as it is, with a new boot id."""
         self._boot()
-        self._start_mail()
+        if not self.spec.origin:
+            guard.look_once(self.namespace)
+        self.start_mail()
         self.start_guard()
         self.open_ssh()
 
@@ -147,7 +148,8 @@ class Host:
         if not self.spec.origin:
             ssh.configure(host)
 
-    def _start_mail(self) -> None:
+    def start_mail(self) -> None:
+        """Start syslog and every instance."""
         if self._core.logs == "rsyslog":
             syslog.start(self.namespace, self.spec.log_format)
         _in_parallel(self.instances, Instance.start)

@@ -2,6 +2,7 @@
 
 import json
 
+from fleet.rehearsal import files
 from fleet.rehearsal.host import Host
 from relays.agent.build import build
 
@@ -19,3 +20,16 @@ def install(host: Host, *, read_key: str, write_key: str) -> None:
     host.path(_LIMITS).parent.mkdir(exist_ok=True)
     host.path(_LIMITS).write_text(json.dumps(_ALLOWED) + "\n")
     host.path(_LIMITS).chmod(0o644)
+
+
+def onboard(host: Host, peers: dict[str, str]) -> None:
+    """Let mail be moved from the host's instances, and to `peers`, addresses by name, whatever host has them.
+
+    Raises RehearsalError with what relayctl said.
+    """
+    host.namespace.run("/usr/bin/python3", _PATH, "onboard", "--yes")
+    for instance in host.instances:
+        for name in ("main.cf", "master.cf"):
+            files.settle(host.path(f"{instance.config_dir}/{name}"))
+    listed = [f"{name}={address}" for name, address in peers.items()]
+    host.namespace.run("/usr/bin/python3", _PATH, "peers", "add", *listed)

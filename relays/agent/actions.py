@@ -54,7 +54,7 @@ def queue_run(place: postfix.Place, args: dict[str, Any], limits: Limits, deadli
     """Plan Postfix's own flush: of the whole deferred queue, or of the mail for one domain (postqueue(1))."""
     refuse_unknown(args, {"instance", "domain"})
     domain = text(args, "domain")
-    if domain is not None and not _DOMAIN.match(domain):
+    if domain is not None and not is_domain(domain):
         raise BadRequest("domain must be a domain name in lower case with A-labels")
     if not limits.queue_run:
         raise Refused("queue.run is switched off in this host's limits")
@@ -86,10 +86,36 @@ def instance_reload(
 PLANNERS: dict[str, Planner] = {"queue.run": queue_run, "instance.reload": instance_reload}
 
 
+def is_domain(value: str) -> bool:
+    """Tell whether this is a domain name in lower case with A-labels."""
+    return _DOMAIN.match(value) is not None
+
+
+def done(command: list[str], output: str) -> dict[str, Any]:
+    """Return the result of what was done without a command, or needed none."""
+    return {**_nothing_yet(command), "ok": True, "exit_status": 0, "output": _shown(output)}
+
+
+def failed(command: list[str], output: str) -> dict[str, Any]:
+    """Return the result of what could not be done."""
+    return {**_nothing_yet(command), "output": _shown(output)}
+
+
+def _nothing_yet(command: list[str]) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "command": command,
+        "exit_status": None,
+        "timed_out": False,
+        "output": "",
+        "took_ms": 0,
+    }
+
+
 def run(command: list[str], deadline: Deadline, *, stdin: bytes = b"") -> dict[str, Any]:
     """Run an action's command; return what came of it, whatever that is: docs/relayctl.md, `result`."""
     began = time.monotonic()
-    result: dict[str, Any] = {"ok": False, "command": command, "exit_status": None, "timed_out": False}
+    result = _nothing_yet(command)
     timeout_s = max(1.0, min(COMMAND_S, deadline.remaining_s() - KEPT_S))
     try:
         ended, output = children.output(command, timeout_s=timeout_s, max_bytes=4 * _MAX_OUTPUT, stdin=stdin)

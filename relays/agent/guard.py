@@ -1,4 +1,7 @@
-"""The command `guard`: counts what only root can see on a relay host, and publishes it for the read user."""
+"""The command `guard`: ends redirects that must not go on, and counts what only root can see on a relay host.
+
+What it saw it publishes for the read user.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,24 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
-from relays.agent import corrupt, items, postfix
+from relays.agent import corrupt, items, lease, postfix, redirect
 from relays.agent.manifest import temporary, write_file
 
 
-def run(every_s: float | None) -> int:
-    """Publish once, or every so many seconds until SIGTERM; return the exit status."""
+def run(every_s: float | None, only: str | None) -> int:
+    """Look once, or every so many seconds until SIGTERM; return the exit status. only: one of PARTS."""
+    parts = [part for name, part in PARTS.items() if only in (name, None)]
     if every_s is None:
-        publish()
+        for part in parts:
+            part()
         return 0
     signal.signal(signal.SIGTERM, _end)
     while True:
-        _try_to_publish()
+        for part in parts:
+            _try(part)
         time.sleep(every_s)
 
 
@@ -30,12 +37,19 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _try_to_publish() -> None:
-    """Publish, or say why not: the count then grows old, and snapshots say so."""
+def _try(work: Callable[[], None]) -> None:
+    """Do it, or say why not: what is published then grows old, and snapshots say so."""
     try:
-        publish()
+        work()
     except Exception as error:  # noqa: BLE001 - whatever it was, the next round may do better
         _say(f"{type(error).__name__}: {error}")
+
+
+def watch() -> None:
+    """End redirects without a lease that holds, and tell everybody that it was looked at. Raises OSError."""
+    seen = redirect.sweep(_say)
+    _make_folder()
+    lease.publish(seen)
 
 
 def publish() -> None:
@@ -45,15 +59,22 @@ def publish() -> None:
     """
     at = round(time.time(), 3)
     content = json.dumps({"at": at, "corrupt": _counts()}).encode()
+    _make_folder()
+    write_file(corrupt.PATH, content, 0o644)
+
+
+def _make_folder() -> None:
     directory = items.Directory(os.path.dirname(corrupt.PATH))
     directory.apply()
     items.refuse_unsafe(directory.key)
-    write_file(corrupt.PATH, content, 0o644)
+
+
+PARTS: dict[str, Callable[[], None]] = {"redirects": watch, "corrupt": publish}
 
 
 def withdraw() -> None:
     """Remove what was published."""
-    for path in (temporary(corrupt.PATH), corrupt.PATH):
+    for path in (temporary(corrupt.PATH), corrupt.PATH, temporary(lease.PUBLISHED), lease.PUBLISHED):
         with contextlib.suppress(OSError):
             os.unlink(path)
     with contextlib.suppress(OSError):

@@ -92,6 +92,15 @@ def _words(value: str) -> list[str]:
     return [word for word in re.split(r"[\s,]+", value) if word]
 
 
+def bound_by_smtp(
+    settings: dict[str, str], overrides: dict[tuple[str, str], str], parameter: str
+) -> list[str]:
+    """Return the address that the service `smtp` sends from, as a list of one or none."""
+    family = socket.AF_INET6 if parameter.endswith("6") else socket.AF_INET
+    address = _of_smtp(settings, overrides, parameter).strip("[]")
+    return [address] if _is_address(address, family) else []
+
+
 def _of_smtp(settings: dict[str, str], overrides: dict[tuple[str, str], str], parameter: str) -> str:
     """Return a setting as the service `smtp` has it, which delivers unless a transport says otherwise."""
     return overrides.get(("smtp", parameter), settings[parameter])

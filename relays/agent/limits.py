@@ -23,6 +23,10 @@ class Limits(NamedTuple):
     domain_runs_in_5_min: int = 20
     # A reload starts qmgr(8) anew, which takes the active queue apart.
     reload_every_s: int = 60
+    flush: bool = True
+    # Each puts a map in place and reloads, and reloads again when it is given back.
+    redirects_in_an_hour: int = 60
+    flush_retries_in_5_min: int = 120
     journal_max_mb: int = 256
     # Hold, release, requeue and retry of single messages: each can be taken back or does no harm.
     messages: bool = True
@@ -36,6 +40,8 @@ _RANGES = {
     "queue_run_every_s": (60, 86_400),
     "domain_runs_in_5_min": (1, 300),
     "reload_every_s": (10, 86_400),
+    "redirects_in_an_hour": (1, 3_600),
+    "flush_retries_in_5_min": (1, 10_000),
     "journal_max_mb": (1, 65_536),
     "removals_a_day": (1, 10_000_000),
 }

@@ -23,6 +23,9 @@ VERBS = (
     "log.read",
     "log.search",
     "journal.read",
+    "redirect.status",
+    "flush.scan",
+    "flush.log",
 )
 # Those that change an instance, and all that may be asked of the write user.
 MESSAGE_CHANGES = (
@@ -33,8 +36,16 @@ MESSAGE_CHANGES = (
     "message.expire",
     "message.delete",
 )
-CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES)
-WRITE_VERBS = (*CHANGES, "op.result", "audit.anchor", "write.check", "message.headers")
+FLUSH_CHANGES = ("redirect.set", "redirect.renew", "redirect.clear", "flush.retry")
+CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES, *FLUSH_CHANGES)
+WRITE_VERBS = (
+    *CHANGES,
+    "op.result",
+    "audit.anchor",
+    "write.check",
+    "message.headers",
+    "flush.preflight",
+)
 
 MAX_REQUEST = 256 * 1024
 REQUEST_WITHIN_S = 15

@@ -147,4 +147,7 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "log.read": _of("log_read"),
     "log.search": _of("log_search"),
     "journal.read": _of("journal"),
+    "redirect.status": _of("redirect_status"),
+    "flush.scan": _of("flush_scan"),
+    "flush.log": _of("flush_log"),
 }

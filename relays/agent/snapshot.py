@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from relays.agent import corrupt, postfix, system
+from relays.agent import corrupt, lease, postfix, system
 from relays.agent.deadline import Deadline
 from relays.agent.protocol import Answer, BadRequest, Refused, condition, integer, refuse_unknown
 from relays.domain.queue import MAILDROP, MAX_LINE, QUEUES, QueueSummary
@@ -92,8 +92,17 @@ def instance_row(
     else:
         _fill(row, summary, domains, replies)
         _count_corrupt(row, settings["queue_directory"])
+    _add_redirect(row)
     row["took_ms"] = round(1000 * (time.monotonic() - began))
     return row
+
+
+def _add_redirect(row: dict[str, Any]) -> None:
+    """Tell of a redirect that is on; nothing is said where none is."""
+    current = lease.mapped(row["name"])
+    if current["to"] is not None or current["problem"]:
+        current = lease.seen(row["name"], lease.published())
+        row["redirect"] = {key: current[key] for key in ("to", "op_id", "left_s", "problem")}
 
 
 def _empty_row(place: postfix.Place) -> dict[str, Any]:

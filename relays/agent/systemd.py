@@ -10,6 +10,8 @@ from relays.agent.items import Directory, File, Item, Timer
 UNITS = "/etc/systemd/system"
 SERVICE = f"{UNITS}/relay-fleet-guard.service"
 TIMER = f"{UNITS}/relay-fleet-guard.timer"
+LEASE_SERVICE = f"{UNITS}/relay-fleet-lease.service"
+LEASE_TIMER = f"{UNITS}/relay-fleet-lease.timer"
 
 
 def runs_host() -> bool:
@@ -18,12 +20,15 @@ def runs_host() -> bool:
 
 
 def guard(program: str, *, overwrite: bool) -> list[Item]:
-    """Return what makes systemd run `program guard` once a minute, in order."""
+    """Return what makes systemd run `program guard`, in order: to count, and to end redirects."""
     return [
         Directory(UNITS),
         Unit(SERVICE, _SERVICE.format(program=program), overwrite=overwrite),
         Unit(TIMER, _TIMER, overwrite=overwrite),
         Timer(os.path.basename(TIMER)),
+        Unit(LEASE_SERVICE, _LEASE_SERVICE.format(program=program), overwrite=overwrite),
+        Unit(LEASE_TIMER, _LEASE_TIMER, overwrite=overwrite),
+        Timer(os.path.basename(LEASE_TIMER)),
     ]
 
 
@@ -59,7 +64,7 @@ Description=Relay Fleet guard: counts what only root can see
 
 [Service]
 Type=oneshot
-ExecStart={program} guard
+ExecStart={program} guard --only corrupt
 TimeoutStartSec=50
 UMask=0022
 RuntimeDirectory=relay-fleet
@@ -96,6 +101,49 @@ Description=Relay Fleet guard, once a minute
 OnActiveSec=1s
 OnUnitActiveSec=60s
 AccuracySec=5s
+
+[Install]
+WantedBy=timers.target
+"""
+
+# It reloads Postfix, which checks owners and modes of the whole spool: little can be taken from it.
+_LEASE_SERVICE = """\
+# Made by relayctl install; relayctl uninstall removes it.
+[Unit]
+Description=Relay Fleet guard: ends redirects whose lease has run out
+Before=postfix.service
+
+[Service]
+Type=oneshot
+ExecStart={program} guard --only redirects
+TimeoutStartSec=50
+UMask=0022
+RuntimeDirectory=relay-fleet
+RuntimeDirectoryMode=0755
+RuntimeDirectoryPreserve=yes
+LockPersonality=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=read-only
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+"""
+
+_LEASE_TIMER = """\
+# Made by relayctl install; relayctl uninstall removes it.
+[Unit]
+Description=Relay Fleet guard of redirects, every 15 seconds
+
+[Timer]
+OnActiveSec=0s
+OnUnitInactiveSec=15s
+AccuracySec=1s
 
 [Install]
 WantedBy=timers.target

@@ -10,7 +10,18 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from relays.agent import actions, exclusive, journal, limits, messages, ops, postfix, system
+from relays.agent import (
+    actions,
+    exclusive,
+    journal,
+    limits,
+    messages,
+    ops,
+    postfix,
+    preflight,
+    redirect,
+    system,
+)
 from relays.agent.actions import Action
 from relays.agent.archive import own_sha256
 from relays.agent.deadline import Deadline
@@ -311,6 +322,13 @@ def _check_row(place: postfix.Place) -> dict[str, Any]:
     return {"kind": "instance", "name": place.name, "fence": Instance(place.name).fence(), "problem": problem}
 
 
+def _preflight(request: Request, _caller: Caller) -> list[dict[str, Any]]:
+    """Answer `flush.preflight`: whether a flush to a peer could begin, and why not."""
+    args = request.args
+    refuse_unknown(args, {"instance", "to", "sender", "recipients"})
+    return preflight.rows(_place(args.get("instance")), args)
+
+
 def _problem(check: Callable[[], None]) -> str | None:
     try:
         check()
@@ -319,11 +337,15 @@ def _problem(check: Callable[[], None]) -> str | None:
     return None
 
 
-_PLANNERS = {**actions.PLANNERS, **messages.PLANNERS}
-
 _OTHERS: dict[str, Callable[[Request, Caller], list[dict[str, Any]]]] = {
     "op.result": _op_result,
     "audit.anchor": _anchor,
     "write.check": _check,
     "message.headers": _headers,
+    "flush.preflight": _preflight,
+}
+_PLANNERS: dict[str, actions.Planner] = {
+    **actions.PLANNERS,
+    **messages.PLANNERS,
+    **redirect.PLANNERS,
 }

@@ -66,6 +66,16 @@ class InstanceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectOn:
+    """A redirect as a poll saw it. op_id: whose, "" where that is not known; left_s: of its lease."""
+
+    to: str
+    op_id: str
+    left_s: float | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReading:
     """A row of `snapshot`: one queue as it was at sampled_at (the host's clock, s since 1970).
 
@@ -88,6 +98,7 @@ class InstanceReading:
     replies: Mapping[str, Any] | None
     condition: Condition | None
     corrupt_unread: str = ""
+    redirect: RedirectOn | None = None
 
     @property
     def was_read(self) -> bool:
@@ -154,6 +165,17 @@ def parse_instance_reading(row: Mapping[str, Any]) -> InstanceReading:
         replies=_replies(row),
         condition=_worst(conditions),
         corrupt_unread=next((c.detail for c in conditions if _is_about_corrupt(c)), ""),
+        redirect=None if row.get("redirect") is None else _redirect(fields.mapping(row, "redirect")),
+    )
+
+
+def _redirect(row: Mapping[str, Any]) -> RedirectOn:
+    left_s = row.get("left_s")
+    return RedirectOn(
+        to=fields.text(row, "to", 80),
+        op_id=fields.text(row, "op_id", 64),
+        left_s=float(left_s) if left_s is not None and fields.is_number(left_s, 0, 1e9) else None,
+        problem=fields.text(row, "problem", 300),
     )
 
 

@@ -1,6 +1,7 @@
 """Rows: what the console knows of hosts, instances and providers, and when it learned it."""
 
 from relays.models.audit import AuditEvent, AuditHead, AuditParams
+from relays.models.flush import Flush, FlushArrival, FlushRecipient, InstanceRedirect
 from relays.models.host import Host
 from relays.models.instance import Address, Instance
 from relays.models.message import MessageBatch, PendingDeletion, QueueRead
@@ -37,10 +38,14 @@ __all__ = [
     "Client",
     "DomainOutcomesDay",
     "DomainOutcomesHour",
+    "Flush",
+    "FlushArrival",
+    "FlushRecipient",
     "Host",
     "ImportedTotals",
     "Instance",
     "InstanceLock",
+    "InstanceRedirect",
     "InstanceState",
     "LogSource",
     "MessageBatch",

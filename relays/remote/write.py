@@ -73,7 +73,7 @@ def plan_queue_run(
     target: Target, *, instance: str, domain: str | None = None, limits: Limits | None = None
 ) -> Planned:
     """Say what queue_run() would do now. domain: only mail for it; None: the whole deferred queue."""
-    return _plan(target, "queue.run", {"instance": instance, "domain": domain}, limits)
+    return plan(target, "queue.run", {"instance": instance, "domain": domain}, limits)
 
 
 def queue_run(
@@ -89,14 +89,14 @@ def queue_run(
 ) -> WriteResult:
     """Have Postfix try deferred mail now. plan_hash: of the plan that must still hold."""
     args = {"instance": instance, "domain": domain}
-    return _change(
+    return change(
         target, "queue.run", args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=plan_hash
     )
 
 
 def plan_instance_reload(target: Target, *, instance: str, limits: Limits | None = None) -> Planned:
     """Say what instance_reload() would do now: the plan's facts name the configuration it would read."""
-    return _plan(target, "instance.reload", {"instance": instance}, limits)
+    return plan(target, "instance.reload", {"instance": instance}, limits)
 
 
 def instance_reload(
@@ -111,7 +111,7 @@ def instance_reload(
 ) -> WriteResult:
     """Have an instance read its configuration again. plan_hash: of the plan that must still hold."""
     args = {"instance": instance}
-    return _change(
+    return change(
         target, "instance.reload", args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=plan_hash
     )
 
@@ -120,7 +120,7 @@ def plan_messages(
     target: Target, verb: str, *, instance: str, items: Sequence[Item], limits: Limits | None = None
 ) -> Planned:
     """Say what messages() would run now. items: 1 to 1,000."""
-    return _plan(target, verb, {"instance": instance, "items": list(map(list, items))}, limits)
+    return plan(target, verb, {"instance": instance, "items": list(map(list, items))}, limits)
 
 
 def messages(
@@ -136,12 +136,12 @@ def messages(
 ) -> WriteResult:
     """Do to 1 to 1,000 messages what a verb says (`message.hold` and the like); the result tells of each."""
     args = {"instance": instance, "items": list(map(list, items))}
-    return _change(target, verb, args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=None)
+    return change(target, verb, args, limits, req_id=req_id, op_id=op_id, fence=fence, plan_hash=None)
 
 
 def message_headers(target: Target, *, instance: str, queue_id: str, limits: Limits | None = None) -> Headers:
     """Read a message's headers; the host writes down that they were read."""
-    reply = _ask(target, "message.headers", {"instance": instance, "id": queue_id}, limits)
+    reply = ask(target, "message.headers", {"instance": instance, "id": queue_id}, limits)
     return _only(reply, "headers", written.parse_headers)
 
 
@@ -160,7 +160,7 @@ def op_result(
     """
     args = {"req_id": req_id} | ({} if instance is None else {"instance": instance})
     envelope = {} if fence is None else {"fence": fence}
-    reply = _ask(target, "op.result", args, limits, **envelope)
+    reply = ask(target, "op.result", args, limits, **envelope)
     entry = _only(reply, "result", written.parse_entry)
     _check_is_of(entry, req_id)
     return OpResult(reply.answer.header, reply.answer.clock_skew_s, entry)
@@ -168,12 +168,12 @@ def op_result(
 
 def anchor(target: Target, *, seq: int, head: str, limits: Limits | None = None) -> Answer:
     """Write the head of the audit chain (64 hexadecimal digits) into the host's journal."""
-    return _ask(target, "audit.anchor", {"seq": seq, "hash": head}, limits).answer
+    return ask(target, "audit.anchor", {"seq": seq, "hash": head}, limits).answer
 
 
 def check(target: Target, limits: Limits | None = None) -> Ready:
     """Ask whether changes could be made. Changes nothing."""
-    reply = _ask(target, "write.check", {}, limits)
+    reply = ask(target, "write.check", {}, limits)
     host = _only(reply, "host", written.parse_host_readiness)
     instances = relayctl.parse(reply.rows, "instance", written.parse_instance_readiness)
     return Ready(reply.answer.header, reply.answer.clock_skew_s, host, instances)
@@ -203,13 +203,14 @@ def journal_read(
     )
 
 
-def _plan(target: Target, verb: str, args: Mapping[str, Any], limits: Limits | None) -> Planned:
-    reply = _ask(target, verb, args, limits, dry_run=True)
+def plan(target: Target, verb: str, args: Mapping[str, Any], limits: Limits | None) -> Planned:
+    """Say what a change would do. Raises RemoteError."""
+    reply = ask(target, verb, args, limits, dry_run=True)
     plan = _only(reply, "plan", written.parse_plan)
     return Planned(reply.answer.header, reply.answer.clock_skew_s, plan)
 
 
-def _change(
+def change(
     target: Target,
     verb: str,
     args: Mapping[str, Any],
@@ -220,8 +221,9 @@ def _change(
     fence: int,
     plan_hash: str | None,
 ) -> WriteResult:
+    """Make a change, once for its req_id. Raises RemoteError."""
     expect = {} if plan_hash is None else {"expect": {"plan_hash": plan_hash}}
-    reply = _ask(target, verb, args, limits, req_id=req_id, op_id=op_id, fence=fence, **expect)
+    reply = ask(target, verb, args, limits, req_id=req_id, op_id=op_id, fence=fence, **expect)
     entry = _only(reply, "result", written.parse_entry)
     _check_is_of(entry, req_id)
     if entry.result is None:
@@ -229,7 +231,8 @@ def _change(
     return WriteResult(reply.answer.header, reply.answer.clock_skew_s, entry, entry.result)
 
 
-def _ask(target: Target, verb: str, args: Mapping[str, Any], limits: Limits | None, **envelope: Any) -> Reply:
+def ask(target: Target, verb: str, args: Mapping[str, Any], limits: Limits | None, **envelope: Any) -> Reply:
+    """Ask the write door for a whole answer. Raises RemoteError."""
     return _whole(verb, relayctl.ask(target, verb, dict(args), limits, send=ssh.request_once, **envelope))
 
 

@@ -12,6 +12,7 @@ from relays.domain.words import count, span, visible
 from relays.models import Operation, OperationStep
 from relays.models.operation import ENDED, LIVE, OperationState, StepState
 from relays.selectors.figures import Clock, clock, moment
+from relays.selectors.flushes import FlushPanel, flush_panel
 from relays.services.kinds import PlanRefused, kind_of
 from relays.services.operations import PLAN_HOLDS, names_must_be_typed
 
@@ -88,6 +89,7 @@ class OperationPage:
     waits_for: str
     # It is in no worker's hands, though it could be.
     unclaimed: bool
+    flush: FlushPanel | None
 
 
 def operation_rows(operations: Iterable[Operation], now: datetime) -> list[OperationRow]:
@@ -132,14 +134,22 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
         counts=[(name, count(number)) for name, number in operation.plan.get("counts", {}).items()],
         commands=[_command(words) for words in operation.plan.get("commands", [])],
         notes=list(operation.plan.get("notes", [])),
-        params=[(name, visible(str(value))) for name, value in operation.params.items() if value is not None],
+        params=_params(operation),
         steps=[_step(step) for step in steps],
         facts=_facts(operation, now),
         percent=min(100, 100 * progress.get("done", 0) // total) if total else None,
         progress=str(progress.get("text", "")),
         waits_for=_waits_for(operation, now),
         unclaimed=_is_unclaimed(operation, now),
+        flush=flush_panel(operation, now) if operation.kind == "flush" else None,
     )
+
+
+def _params(operation: Operation) -> list[tuple[str, str]]:
+    """Return what was asked for, where the plan's own words do not say it all."""
+    if operation.kind == "flush":
+        return []
+    return [(name, visible(str(value))) for name, value in operation.params.items() if value is not None]
 
 
 def _row(operation: Operation, now: datetime) -> OperationRow:

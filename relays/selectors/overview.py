@@ -34,6 +34,7 @@ from relays.selectors.readings import (
     readings,
     time_of,
 )
+from relays.selectors.redirects import redirect_lines
 from relays.selectors.rows import TREND_HOURS, Folded, Row, Trend, trend_of
 from relays.selectors.states import RANK
 
@@ -115,7 +116,7 @@ def matrix(
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
         rows=_rows(present, _Asked(hosts, stale, opened, now)),
-        abnormal=[*under_way, *lines],
+        abnormal=[*under_way, *redirect_lines(now), *lines],
         abnormal_more=more,
     )
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from relays.domain.health import State
 from relays.domain.reading import InstanceReading
 from relays.domain.text import printable
-from relays.models import Host
+from relays.models import Host, InstanceRedirect
 from relays.models.host import PollOutcome
 from relays.remote import relayctl
 from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError
@@ -182,7 +182,28 @@ def _store(host: Host, answer: _Answer) -> dict[int, State]:
             [_reading(r, pk, at[r.config_dir], states[pk]) for pk, r in told.items() if r.was_read],
             [_unread(r, pk, at[r.config_dir], states[pk]) for pk, r in told.items() if not r.was_read],
         )
+        _store_redirects(told, answer.asked_at)
     return states
+
+
+def _store_redirects(told: Mapping[int, InstanceReading], at: datetime) -> None:
+    """Keep what redirects are on; nearly always there are none, and nothing was known of any."""
+    InstanceRedirect.objects.filter(
+        instance__in=[pk for pk, reading in told.items() if reading.redirect is None]
+    ).delete()
+    for pk, reading in told.items():
+        if (on := reading.redirect) is not None:
+            ends_at = None if on.left_s is None else at + timedelta(seconds=on.left_s)
+            InstanceRedirect.objects.update_or_create(
+                instance_id=pk,
+                defaults={
+                    "seen_at": at,
+                    "to": on.to,
+                    "op_id": on.op_id,
+                    "ends_at": ends_at,
+                    "problem": on.problem,
+                },
+            )
 
 
 def _told(host: Host, answer: _Answer) -> dict[int, InstanceReading]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import transaction
 from django.db.models import F
@@ -67,6 +67,7 @@ class Job:
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
+        self._closing = False
 
     @property
     def instance(self) -> Instance:
@@ -99,7 +100,7 @@ class Job:
             return self._finish(step, response)
         return self._do(step, effect)
 
-    def wait(self, how_long: timedelta) -> None:
+    def wait(self, how_long: timedelta) -> NoReturn:
         """End this run; the operation goes on from its beginning after that long."""
         raise Wait(timezone.now() + how_long)
 
@@ -113,12 +114,29 @@ class Job:
 
         Nothing stops within a step: what became of one that is begun has to be known first.
         """
-        self._update(lease_until=timezone.now() + LEASE)
-        if self.operation.steps.filter(state=StepState.BEGUN).exists():
+        self.keep()
+        if self._closing or self.operation.steps.filter(state=StepState.BEGUN).exists():
             return
-        asked_by = Operation.objects.values_list("abort_requested_by", flat=True).get(pk=self.operation.pk)
-        if asked_by:
+        if asked_by := self.abort_asked_by():
             raise Aborted(f"{asked_by} asked for it to stop.")
+
+    def keep(self) -> None:
+        """Renew the lease."""
+        self._update(lease_until=timezone.now() + LEASE)
+
+    def abort_asked_by(self) -> str:
+        """Return who asked for it to stop, "" for nobody."""
+        asked: str = Operation.objects.values_list("abort_requested_by", flat=True).get(pk=self.operation.pk)
+        return asked
+
+    def close(self) -> None:
+        """From here on nothing stops it: what was begun is put back in order first."""
+        self._closing = True
+
+    def is_late(self) -> bool:
+        """Tell whether the operation's time is up."""
+        deadline = self.operation.deadline_at
+        return deadline is not None and timezone.now() > deadline
 
     def _begin(self, name: str, request: Mapping[str, Any]) -> OperationStep:
         """Write that a step begins, before it does, with the id its request will carry."""

@@ -63,6 +63,8 @@ class Kind(ABC):
     plans_again: ClassVar[bool] = True
     # How long it may take from its first claim to its end.
     deadline: ClassVar[timedelta] = timedelta(minutes=2)
+    # Whether it sees to being stopped and to its deadline itself: it has something to put back in order.
+    ends_itself: ClassVar[bool] = False
 
     @abstractmethod
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,13 @@ class Kind(ABC):
 
     def keep(self, operation: Operation, plan: Plan) -> None:  # noqa: B027 - most keep nothing
         """Store what the plan needs beside the operation, in the transaction that makes it."""
+
+    def also_locks(self, _params: Mapping[str, Any]) -> list[int]:
+        """Return the ids of other instances that nothing else may change meanwhile."""
+        return []
+
+    def confirmed(self, operation: Operation) -> None:  # noqa: B027 - most have nothing to write
+        """Write what the operation needs of its own, in the transaction that confirms it."""
 
     def moved(self, then: Plan, now: Plan) -> str:
         """Say how the facts have moved by more than the plan allows since then; "" where they have not."""

@@ -245,26 +245,32 @@ def _confirm(
         raise PlanStale("The plan is more than 10 minutes old: make it again.")
     if operation.instance is None:
         raise PlanStale("The instance is gone.")
-    InstanceLock.objects.create(instance=operation.instance, operation=operation)
+    kind = kind_of(operation.kind)
+    # In one order everywhere, so that two operations on the same instances don't wait for each other.
+    for pk in sorted({operation.instance.pk, *kind.also_locks(operation.params)}):
+        InstanceLock.objects.create(instance_id=pk, operation=operation)
     operation.state = OperationState.QUEUED
     operation.confirmed_at = now
     operation.deadline_at = now + START_WITHIN
     operation.requested_by, operation.requested_by_name = user, user.get_username()
     operation.reason, operation.ticket = reason, ticket
     operation.save()
+    kind.confirmed(operation)
     _audit(operation, actor, "requested", {"plan_hash": plan_hash, "ticket": operation.ticket})
     transaction.on_commit(lambda: _send(operation.pk))
     return operation
 
 
 def _who_holds(operation: Operation) -> str:
-    lock = InstanceLock.objects.filter(instance=operation.instance_id).select_related("operation").first()
+    wanted = [operation.instance_id, *kind_of(operation.kind).also_locks(operation.params)]
+    locks = InstanceLock.objects.filter(instance__in=wanted).select_related("operation", "instance")
+    lock = locks.first()
     if lock is None:
         return "Another operation changed the instance just now: make the plan again."
     other = lock.operation
     since = f"{other.confirmed_at:%H:%M:%S} UTC" if other.confirmed_at else "just now"
     return (
-        f"Operation {other.pk} ({other.kind}) by {other.requested_by_name} has changed {other.instance_name} "
+        f"Operation {other.pk} ({other.kind}) by {other.requested_by_name} has {lock.instance.name} "
         f"since {since}: wait for its end."
     )
 
@@ -302,8 +308,9 @@ def _run(operation: Operation) -> str:
     """Check what may have changed since it was confirmed, and do it."""
     kind = kind_of(operation.kind)
     job = Job(operation)
-    job.go_on()
-    _check_deadline(operation)
+    if not kind.ends_itself or not operation.steps.exists():
+        job.go_on()
+        _check_deadline(operation)
     if not operation.steps.exists():
         _check_still_allowed(kind, operation)
         _check_not_moved(kind, operation)

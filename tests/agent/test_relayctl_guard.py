@@ -61,7 +61,7 @@ def test_files_are_counted_however_the_queue_is_hashed(spool: Path) -> None:
 
 def test_a_count_is_published_for_all_to_read(published: Path, spool: Path) -> None:
     (spool / "corrupt/one").touch()
-    assert guard.run(None) == 0
+    assert guard.run(None, "corrupt") == 0
     fields = json.loads(published.read_text())
 
     assert fields["corrupt"] == {str(spool): 1}
@@ -123,7 +123,7 @@ def test_it_goes_on_after_a_failed_round_and_ends_on_sigterm(
 
     monkeypatch.setattr(guard, "write_file", full_at_first)
     with pytest.raises(SystemExit) as ended:
-        guard.run(20.0)
+        guard.run(20.0, "corrupt")
 
     assert (ended.value.code, rounds.slept) == (0, [20.0, 20.0, 20.0])
     assert json.loads(published.read_text())["corrupt"] == {str(spool): 0}
@@ -137,7 +137,7 @@ def test_it_goes_on_when_nobody_listens(rounds: _Rounds, monkeypatch: pytest.Mon
     monkeypatch.setattr(guard, "write_file", fail)
     monkeypatch.setattr("builtins.print", fail)
     with pytest.raises(SystemExit):
-        guard.run(20.0)
+        guard.run(20.0, "corrupt")
 
     assert len(rounds.slept) == 3
 
@@ -159,7 +159,7 @@ def test_it_is_root_s_command_on_the_host_itself(
     assert not published.exists()
 
     monkeypatch.delenv("SSH_ORIGINAL_COMMAND")
-    assert main(["guard"]) == 0
+    assert main(["guard", "--only", "corrupt"]) == 0
     assert str(spool) in published.read_text()
 
 
@@ -171,7 +171,7 @@ def test_a_disk_that_takes_nothing_is_told(
     published.parent.write_text("")
 
     assert spool.exists()
-    assert commands.run(["guard"], None) == 30
+    assert commands.run(["guard", "--only", "corrupt"], None) == 30
     assert str(published.parent) in capsys.readouterr().err
 
 
@@ -305,6 +305,8 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(systemd, "UNITS", str(path))
     monkeypatch.setattr(systemd, "SERVICE", str(path / "relay-fleet-guard.service"))
     monkeypatch.setattr(systemd, "TIMER", str(path / "relay-fleet-guard.timer"))
+    monkeypatch.setattr(systemd, "LEASE_SERVICE", str(path / "relay-fleet-lease.service"))
+    monkeypatch.setattr(systemd, "LEASE_TIMER", str(path / "relay-fleet-lease.timer"))
     monkeypatch.setattr(systemd, "runs_host", lambda: True)
     monkeypatch.setattr(children, "find_program", lambda _name: str(program))
     monkeypatch.setattr(items, "refuse_unsafe", lambda _directory: None)
@@ -331,15 +333,18 @@ def test_units_are_planned_made_once_and_taken_away(units: Path, published: Path
         f"write {service}",
         f"write {timer}",
         "enable and start relay-fleet-guard.timer",
+        f"write {units / 'relay-fleet-lease.service'}",
+        f"write {units / 'relay-fleet-lease.timer'}",
+        "enable and start relay-fleet-lease.timer",
     ]
 
     install.apply(steps, manifest)
-    assert "ExecStart=/opt/relayctl.pyz guard\n" in service.read_text()
+    assert "ExecStart=/opt/relayctl.pyz guard --only corrupt\n" in service.read_text()
     assert (units / "timers.target.wants/relay-fleet-guard.timer").is_symlink()
     assert (tmp_path / "state/active/relay-fleet-guard.timer").exists()
     assert planned(manifest) == []
 
-    assert items.removal(manifest.records[-1]) == ("stop and disable relay-fleet-guard.timer", True)
+    assert items.removal(manifest.records[-1]) == ("stop and disable relay-fleet-lease.timer", True)
     install.remove(manifest)
     assert not units.exists()
     assert list((tmp_path / "state").glob("*/*")) == []

@@ -23,7 +23,11 @@ PYZ = "/root/relayctl.pyz"
 PROGRAM = "/usr/local/libexec/relay-fleet/relayctl.pyz"
 KEYS = "/etc/ssh/relay-fleet/relay-read.keys"
 SNIPPET = "/etc/ssh/sshd_config.d/60-relay-fleet.conf"
-UNITS = [f"/etc/systemd/system/relay-fleet-guard.{kind}" for kind in ("service", "timer")]
+UNITS = [
+    f"/etc/systemd/system/relay-fleet-{unit}.{kind}"
+    for unit in ("guard", "lease")
+    for kind in ("service", "timer")
+]
 MANIFEST = "/var/lib/relay-fleet/manifest.json"
 
 

@@ -67,6 +67,8 @@ ROUTES = {
     "relays:origin-remove": ("POST", OPERATOR),
     "relays:client-adopt": ("POST", OPERATOR),
     "relays:domain-provider": ("POST", OPERATOR),
+    "relays:flush-new": ("POST", OPERATOR),
+    "relays:flush-recipients": ("GET", OPERATOR),
     "relays:operation-plan": ("POST", OPERATOR),
     "relays:queues": ("GET", VIEWER),
     "relays:message": ("GET", VIEWER),
@@ -132,6 +134,7 @@ def planned(instance: Instance) -> Operation:
 # What a route is about, where its name does not begin with it.
 _ABOUT = {
     "relays:operation-plan": "instance",
+    "relays:flush-new": "instance",
     "relays:message": "instance",
     "relays:message-headers": "instance",
 }
@@ -181,7 +184,7 @@ def test_a_refused_post_changes_nothing(name: str, arguments: dict[str, object])
 
 def test_every_permission_that_is_asked_for_is_an_administrators() -> None:
     """A permission that no role has would make a page that nobody reaches."""
-    asked = {"poll_host", "examine_host", "export_audit", "run_queue", "reload_instance"}
+    asked = {"poll_host", "examine_host", "export_audit", "run_queue", "reload_instance", "flush"}
     held = set(Group.objects.get(name="administrator").permissions.values_list("codename", flat=True))
     assert asked <= held
     own = Permission.objects.filter(content_type__app_label__in=["relays", "dns", "fleet"])

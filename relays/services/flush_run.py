@@ -1,0 +1,392 @@
+"""A flush while it runs: snapshot, redirect, watch, give back, settle, and account for every recipient.
+
+It runs from its beginning each time a worker has it. What changes a host is a step of the operation; where it
+stands beyond its steps is the row's state, which only moves on. Once the redirect may be on, every way out
+gives it back.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from django.utils import timezone
+
+from relays.domain.flush import Account, must_end, outcome
+from relays.domain.text import printable
+from relays.domain.words import count
+from relays.models import Flush, FlushRecipient, Instance
+from relays.models.flush import FlushState
+from relays.models.operation import StepState
+from relays.remote import flush as remote
+from relays.remote.errors import RemoteError
+from relays.remote.flush import Peer
+from relays.remote.ssh import Limits
+from relays.services import flush_rows
+from relays.services.doors import read_target, write_target
+from relays.services.job import Aborted, Failed, Job, Unknown
+from relays.services.queue_actions import looked_up, response_of
+
+LEASE = timedelta(minutes=15)
+# It is renewed when so little is left.
+RENEW_BELOW = timedelta(minutes=10)
+# What was not handed over at once is tried again so often while the redirect is on.
+RETRY_EVERY = timedelta(seconds=60)
+# How long a worker watches before another may: the lease of its claim is renewed meanwhile.
+WATCH = timedelta(seconds=40)
+_LOOK_EVERY_S = 1.0
+_SETTLE_WITHIN = timedelta(seconds=90)
+# Of a host that does not answer, once the redirect is off.
+_ASK_FOR = timedelta(hours=1)
+_IDS_AT_ONCE = 500
+_WITHIN = Limits(wall_s=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Both ends of a flush."""
+
+    source: Instance
+    target: Instance
+    peer: Peer
+    # The source's own address, by which the target's log knows it.
+    client: str
+
+
+def run(job: Job, flush: Flush, ends: Ends, *, lease: timedelta = LEASE) -> str:
+    """Move what is to be moved, and return what came of it.
+
+    Raises what ends or puts back a run: Aborted, Failed, Unknown, Wait, LeaseLost.
+    """
+    machine = _Machine(job, flush, ends, lease)
+    try:
+        machine.snapshot()
+        machine.put_on()
+        machine.watch()
+        machine.give_back()
+        machine.settle()
+    except RemoteError as error:
+        machine.wait_for_host(error)
+    return machine.conclude()
+
+
+class _Machine:
+    def __init__(self, job: Job, flush: Flush, ends: Ends, lease: timedelta) -> None:
+        self.job = job
+        self.flush = flush
+        self.ends = ends
+        self.lease = lease
+
+    def snapshot(self) -> None:
+        """Write down what is there, and where both logs are, before anything is changed."""
+        if self.flush.state != FlushState.PLANNED:
+            return
+        self.job.progress("Writing down what is to be moved")
+        source, target = self.ends.source, self.ends.target
+        began = timezone.now()
+        source_cursor = remote.log_end(read_target(source.host), instance=source.name, role="source")
+        target_cursor = remote.log_end(read_target(target.host), instance=target.name, role="target")
+        _, messages = remote.scan(
+            read_target(source.host), instance=source.name, domains=self.flush.domains, limits=_WITHIN
+        )
+        flush_rows.select(self.flush, messages)
+        self._move_to(
+            FlushState.ARMED,
+            began_at=began,
+            progressed_at=began,
+            source_cursor=source_cursor,
+            target_cursor=target_cursor,
+            target_began=target_cursor,
+        )
+
+    def put_on(self) -> None:
+        """Put the redirect on: lease first, then the map."""
+        if self.flush.state != FlushState.ARMED:
+            return
+        lease_s = int(self.lease.total_seconds())
+        now = timezone.now()
+        try:
+            response = self._change(
+                "redirect",
+                {"to": self.ends.peer.as_json(), "domains": self.flush.domains, "lease_s": lease_s},
+                lambda target, **ids: remote.redirect_set(
+                    target,
+                    instance=self.ends.source.name,
+                    to=self.ends.peer,
+                    domains=self.flush.domains,
+                    lease_s=lease_s,
+                    **ids,
+                ),
+            )
+        except Unknown as stopped:
+            # Whether it is on is seen when it is given back.
+            self._move_to(FlushState.REVERTING, why_ended=str(stopped))
+            return
+        if not response["ok"]:
+            self._move_to(
+                FlushState.REVERTING, why_ended=f"The redirect was not put on: {response['output']}"
+            )
+            return
+        self._move_to(FlushState.ACTIVE, redirected_at=now, lease_until=now + self.lease)
+
+    def watch(self) -> None:
+        """Have it tried, and watch until all has left or something ends it."""
+        until = timezone.now() + WATCH
+        while self.flush.state == FlushState.ACTIVE:
+            self.job.keep()
+            account = self._look()
+            if why := self._why_end(account):
+                self._move_to(FlushState.REVERTING, why_ended=why)
+                return
+            if account.selected == account.left:
+                self._move_to(FlushState.REVERTING)
+                return
+            self._renew_and_retry()
+            if timezone.now() > until:
+                self.job.wait(timedelta(seconds=1))
+            time.sleep(_LOOK_EVERY_S)
+
+    def _why_end(self, account: Account) -> str:
+        now = timezone.now()
+        if asked_by := self.job.abort_asked_by():
+            return f"{asked_by} asked for it to stop."
+        if self.flush.lease_until is not None and now > self.flush.lease_until:
+            return "Nobody renewed its lease: the host has given it back."
+        since = (now - (self.flush.progressed_at or now)).total_seconds()
+        return must_end(account, since_progress_s=since, past_deadline=self.job.is_late())
+
+    def _renew_and_retry(self) -> None:
+        now = timezone.now()
+        left = self.flush.lease_until - now if self.flush.lease_until else self.lease
+        if left < min(RENEW_BELOW, self.lease / 2):
+            self._renew(now)
+        last = self.job.operation.steps.filter(name__startswith="retry").order_by("-number").first()
+        if last is None or last.state == StepState.BEGUN or now - last.begun_at > RETRY_EVERY:
+            self._retry()
+
+    def _renew(self, now: datetime) -> None:
+        lease_s = int(self.lease.total_seconds())
+        response = self._change(
+            self._next("renew"),
+            {"lease_s": lease_s},
+            lambda target, **ids: remote.redirect_renew(
+                target, instance=self.ends.source.name, lease_s=lease_s, **ids
+            ),
+        )
+        if response["ok"]:
+            self._move_to(FlushState.ACTIVE, lease_until=now + self.lease)
+
+    def _retry(self) -> None:
+        """Have the selected mail tried and no other: by domain, and what that misses by its id."""
+        name = self._next("retry")
+        what: dict[str, list[str]] = {"domains": [d for d in self.flush.domains if d != "*"]}
+        untried = FlushRecipient.objects.filter(flush=self.flush, selected=True, at="waiting", tries=0)
+        if name != "retry 1" or not what["domains"]:
+            # The first retry took all that Postfix knows to wait for the domains.
+            ids = untried.values_list("queue_id", flat=True).distinct().order_by("queue_id")
+            what = {"ids": list(ids[:_IDS_AT_ONCE])} if ids else what
+        if not next(iter(what.values())):
+            return
+        self._change(
+            name,
+            {
+                key: values if len(values) <= 20 else f"{count(len(values))} ids"
+                for key, values in what.items()
+            },
+            lambda target, **ids: remote.retry(target, instance=self.ends.source.name, what=what, **ids),
+        )
+
+    def give_back(self) -> None:
+        """Give the redirect back, and see that it is; nothing is left before."""
+        if self.flush.state != FlushState.REVERTING:
+            return
+        self.job.close()
+        self.job.progress("Giving the redirect back")
+        try:
+            self._change(
+                self._next("give back"),
+                {},
+                lambda target, **ids: remote.redirect_clear(target, instance=self.ends.source.name, **ids),
+            )
+        except (Failed, Unknown) as stopped:
+            self._note(str(stopped))
+        if not self._is_given_back():
+            self._give_up_or_wait()
+        self._move_to(FlushState.SETTLING, given_back_at=timezone.now())
+
+    def _is_given_back(self) -> bool:
+        source = self.ends.source
+        try:
+            status = remote.status(read_target(source.host))
+        except RemoteError as error:
+            self._note(str(error))
+            return False
+        return any(each.instance == source.name and not each.to for each in status.instances)
+
+    def _give_up_or_wait(self) -> NoReturn:
+        """Wait for the host; an hour after its lease has ended the redirect, say that nobody can tell."""
+        lease_until = self.flush.lease_until or timezone.now()
+        if timezone.now() > lease_until + _ASK_FOR:
+            raise Unknown(
+                f"{self.ends.source.host.name} cannot be asked if the redirect is off: its lease ended it"
+                f" at {lease_until:%H:%M} UTC. Look at redirects on the host's page."
+            )
+        self.job.wait(timedelta(seconds=10))
+
+    def settle(self) -> None:
+        """Wait until nothing of it is on its way any more, and both logs are read to their ends."""
+        if self.flush.state != FlushState.SETTLING:
+            return
+        self.job.close()
+        while True:
+            self.job.keep()
+            self._look()
+            _, messages = remote.scan(
+                read_target(self.ends.source.host),
+                instance=self.ends.source.name,
+                domains=self.flush.domains,
+                limits=_WITHIN,
+            )
+            moving = {message.queue_id for message in messages if message.queue in ("active", "incoming")}
+            selected = FlushRecipient.objects.filter(flush=self.flush, selected=True, at="waiting")
+            on_their_way = moving & set(selected.values_list("queue_id", flat=True))
+            given_back_at = self.flush.given_back_at or timezone.now()
+            if not on_their_way or timezone.now() > given_back_at + _SETTLE_WITHIN:
+                break
+            self.job.progress(f"{count(len(on_their_way))} messages are still on their way")
+            time.sleep(_LOOK_EVERY_S)
+        # Syslog may be a moment behind the queue.
+        time.sleep(2 * _LOOK_EVERY_S)
+        self._look()
+        flush_rows.take_queue(self.flush, {(m.queue_id, to) for m in messages for to, _ in m.recipients})
+        self._read_target_again()
+        self._move_to(FlushState.ENDED)
+
+    def _read_target_again(self) -> None:
+        """Read all that the target told: of what it told before the source did, no row was found then."""
+        self.flush.target_cursor = self.flush.target_began
+        target = self.ends.target
+        self._read("target", target)
+        if not flush_rows.has_untold(self.flush):
+            return
+        _, messages = remote.scan(
+            read_target(target.host), instance=target.name, domains=self.flush.domains, limits=_WITHIN
+        )
+        flush_rows.take_target_queue(self.flush, {message.queue_id for message in messages})
+
+    def conclude(self) -> str:
+        """Return what came of it, or raise what it ended as."""
+        account = self._count()
+        told = outcome(account, why_ended=self.flush.why_ended)
+        if not account.adds_up or not account.adds_up_there:
+            raise Unknown(f"{told} It does not add up: see the receipt.")
+        if self.flush.why_ended and self.job.abort_asked_by():
+            raise Aborted(told)
+        if self.flush.why_ended:
+            raise Failed(told)
+        return told
+
+    def wait_for_host(self, error: RemoteError) -> None:
+        """Have it go on once the host can be asked; raise Failed, Unknown or Wait."""
+        if self.flush.state == FlushState.PLANNED:
+            raise Failed(f"{error} Nothing was done.") from error
+        since = self.flush.given_back_at
+        if since is not None and timezone.now() > since + _SETTLE_WITHIN:
+            raise Unknown(f"The redirect is off; what became of the mail cannot be asked: {error}") from error
+        self.job.progress(str(error))
+        self.job.wait(timedelta(seconds=10))
+
+    def _look(self) -> Account:
+        """Read both logs on, count, and tell how far it is."""
+        before = Account.from_json(self.flush.account)
+        # The target first: what it tells of is nearly always in the source's log by then.
+        target, source = self._piece_if_any("target"), self._piece_if_any("source")
+        self._take("source", source)
+        self._take("target", target)
+        account = self._count()
+        if account.left > before.left or account.moved > before.moved:
+            self._move_to(FlushState(self.flush.state), progressed_at=timezone.now())
+        self.job.progress(
+            f"{count(account.left)} of {count(account.selected)} recipients have left,"
+            f" {count(account.there_sent)} are delivered",
+            done=account.left,
+            total=account.selected,
+        )
+        return account
+
+    def _read(self, role: str, instance: Instance) -> None:
+        while True:
+            piece = self._piece(role, instance)
+            self._take(role, piece)
+            if not piece.more:
+                return
+
+    def _piece_if_any(self, role: str) -> remote.LogPiece | None:
+        """Return what a log has to tell, None from a host that cannot be asked: the guards see to that."""
+        try:
+            return self._piece(role, self.ends.source if role == "source" else self.ends.target)
+        except RemoteError:
+            return None
+
+    def _piece(self, role: str, instance: Instance) -> remote.LogPiece:
+        cursor = self.flush.source_cursor if role == "source" else self.flush.target_cursor
+        began_at = self.flush.began_at or timezone.now()
+        return remote.log(
+            read_target(instance.host),
+            instance=instance.name,
+            role=role,
+            cursor=cursor,
+            # A host's clock may be behind ours.
+            since=int(began_at.timestamp()) - 120,
+            client=self.ends.client if role == "target" else "",
+            limits=_WITHIN,
+        )
+
+    def _take(self, role: str, piece: remote.LogPiece | None) -> None:
+        if piece is None:
+            return
+        take = flush_rows.take_source if role == "source" else flush_rows.take_target
+        take(self.flush, piece.events, piece.cursor)
+
+    def _count(self) -> Account:
+        account = flush_rows.account(self.flush)
+        self.flush.account = account.as_json()
+        self.flush.looked_at = timezone.now()
+        self.flush.save(update_fields=["account", "looked_at"])
+        return account
+
+    def _change(self, name: str, request: Mapping[str, Any], send: Any) -> Mapping[str, Any]:
+        """Make a change on the source's host as a step of the operation."""
+        operation, source = self.job.operation, self.ends.source
+        return self.job.step(
+            name,
+            lambda req_id: response_of(
+                send(
+                    write_target(source.host),
+                    req_id=req_id,
+                    op_id=str(operation.pk),
+                    fence=operation.fence,
+                    limits=_WITHIN,
+                ).entry
+            ),
+            look_up=lambda req_id: looked_up(self.job, source, req_id),
+            request=dict(request),
+        )
+
+    def _next(self, what: str) -> str:
+        """Return the name of the next step of its kind: one that is begun is to be ended first."""
+        steps = self.job.operation.steps.filter(name__startswith=f"{what} ").order_by("number")
+        begun = steps.filter(state=StepState.BEGUN).first()
+        return begun.name if begun else f"{what} {steps.count() + 1}"
+
+    def _note(self, text: str) -> None:
+        if not self.flush.why_ended:
+            self._move_to(FlushState(self.flush.state), why_ended=text)
+
+    def _move_to(self, state: FlushState, **fields: Any) -> None:
+        if "why_ended" in fields:
+            fields["why_ended"] = printable(fields["why_ended"], 500)
+        for name, value in {"state": state, **fields}.items():
+            setattr(self.flush, name, value)
+        self.flush.save(update_fields=["state", *fields])
