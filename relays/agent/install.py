@@ -34,7 +34,7 @@ LOG_GROUP = "adm"
 _PARENTS = ("/usr/local", "/etc", "/etc/ssh")
 _KEY_TYPE = "ssh-ed25519"
 
-_GUARD = f"{PROGRAM} guard --every 60"
+_GUARD = f"{PROGRAM} guard --every 15"
 _BY_HAND = f"no systemd runs this host: have an init script start, as root: {_GUARD}"
 _BY_HAND_END = f"no systemd runs this host: take the guard out of its init script and end it: {_GUARD}"
 

@@ -392,6 +392,6 @@ def test_the_install_says_what_is_left_to_do_by_hand_without_systemd(
 
     assert commands.run(["uninstall", "--json"], None) == 0
     (note,) = json.loads(capsys.readouterr().out)["notes"]
-    assert "relayctl.pyz guard --every 60" in note
+    assert "relayctl.pyz guard --every 15" in note
     assert commands.run(["uninstall"], None) == 0
-    assert capsys.readouterr().out.endswith("relayctl.pyz guard --every 60\n")
+    assert capsys.readouterr().out.endswith("relayctl.pyz guard --every 15\n")

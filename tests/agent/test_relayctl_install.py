@@ -129,7 +129,7 @@ def test_a_host_without_systemd_gets_no_unit_but_the_line_for_its_init_script(ho
     host.run("rmdir", "/run/systemd/system")
     said = host.run(PYZ, "install", "--read-key", KEY, "--yes").stdout.decode()
 
-    assert said.endswith(f"have an init script start, as root: {PROGRAM} guard --every 60\n")
+    assert said.endswith(f"have an init script start, as root: {PROGRAM} guard --every 15\n")
     assert not any(host.inside(unit).exists() for unit in UNITS)
     assert not host.inside("/run/stand-in").exists()
 
