@@ -185,8 +185,8 @@ def _check_type(field: str, value: Any) -> None:
     if isinstance(default, int):
         if type(value) is not int or not 0 <= value <= most:
             raise BadFilter(f"{field} must be a whole number from 0 to {most}")
-    elif not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise BadFilter(f"{field} must be text of at most {MAX_TEXT} characters")
+    elif not isinstance(value, str) or len(value) > MAX_TEXT or "\0" in value:
+        raise BadFilter(f"{field} must be text of at most {MAX_TEXT} characters, without NUL")
 
 
 def _domain(domain: str) -> str:

@@ -133,6 +133,8 @@ def test_a_filter_survives_an_address_and_a_request() -> None:
         {"id": "ALL"},
         {"id": "4jWKWh04b5z1T1\nALL"},
         {"text": "x" * 400},
+        {"text": "\0"},
+        {"recipient": "a\0@b.example"},
         {"reason": "<b>"},
     ],
 )

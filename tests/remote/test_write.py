@@ -238,11 +238,16 @@ def test_the_journal_is_read_in_order_and_what_is_no_entry_is_damaged(sshd: Sshd
 
 def test_readiness_names_what_would_have_a_change_refused(sshd: Sshd) -> None:
     rows = [
-        {"kind": "host", "limits": {}, "journal_bytes": 0, "problem": "disk full"},
+        {
+            "kind": "host",
+            "limits": {"delete": False, "messages": True, "removals_a_day": 9},
+            "journal_bytes": 0,
+            "problem": "disk full",
+        },
         {"kind": "instance", "name": "msn-a", "fence": 5, "problem": None},
     ]
     sshd.answers({"write.check": rows})
     ready = write.check(sshd.target())
 
-    assert ready.host.problem == "disk full"
+    assert (ready.host.problem, ready.host.off) == ("disk full", ("delete",))
     assert [(row.name, row.fence, row.problem) for row in ready.instances] == [("msn-a", 5, "")]
