@@ -147,7 +147,7 @@ HOURS_AGO = int(time.time()) - 7200
         {"sub": ""},
         {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_token_for_another_or_of_another_time_lets_nobody_in(
     client: Client, forger: Forger, claims: dict[str, Any]
