@@ -13,6 +13,7 @@ from relays.views import (
     providers,
     queues,
     reasons,
+    traces,
 )
 
 app_name = "relays"
@@ -58,6 +59,10 @@ urlpatterns = [
     path("providers/<slug:slug>/outcomes.json", providers.provider_chart, name="provider-chart"),
     path("providers/<slug:slug>/tables/<slug:table>/", providers.provider_table, name="provider-table"),
     path("providers/<slug:slug>/change/", providers.provider_change, name="provider-change"),
+    path("trace/", traces.trace_form, name="trace-form"),
+    path("trace/begin/", traces.trace_begin, name="trace-begin"),
+    path("trace/<int:pk>/", traces.trace_detail, name="trace"),
+    path("trace/<int:pk>/end/", traces.trace_end, name="trace-end"),
     path("reasons/", reasons.reason_list, name="reason-list"),
     path("reasons/<slug:slug>/", reasons.reason_detail, name="reason"),
     path("reason-rules/", reasons.rule_list, name="reason-rules"),

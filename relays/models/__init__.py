@@ -26,6 +26,7 @@ from relays.models.provider import Provider, ProviderDomain, ProviderMxSuffix
 from relays.models.queue import InstanceState, QueueSnapshot
 from relays.models.reason import ReasonRule
 from relays.models.sample import ProviderHour, Sample, SampleDay, SampleHour
+from relays.models.trace import Trace, TraceLine
 
 __all__ = [
     "Accepted",
@@ -72,4 +73,6 @@ __all__ = [
     "Sample",
     "SampleDay",
     "SampleHour",
+    "Trace",
+    "TraceLine",
 ]

@@ -6,7 +6,7 @@ Celery closes the database connections of its threads after each task.
 from celery import shared_task
 from django.utils import timezone
 
-from relays.services import anchors, collect, deletions, operations, queue_reads, reasons, rollup
+from relays.services import anchors, collect, deletions, operations, queue_reads, reasons, rollup, traces
 
 __all__ = [
     "anchor_audit",
@@ -18,6 +18,7 @@ __all__ = [
     "reclassify",
     "roll_up",
     "sweep_operations",
+    "trace",
 ]
 
 
@@ -45,6 +46,7 @@ def prune() -> None:
     rollup.prune(now=timezone.now())
     operations.forget_unconfirmed(now=timezone.now())
     queue_reads.forget_old(now=timezone.now())
+    traces.forget_old(now=timezone.now())
 
 
 @shared_task(name="relays.tasks.reclassify", queue="collect")  # type: ignore[untyped-decorator]
@@ -76,3 +78,9 @@ def sweep_operations() -> None:
 def anchor_audit() -> None:
     """Write the head of the audit trail where no change to the database reaches."""
     anchors.anchor_everywhere()
+
+
+@shared_task(name="relays.tasks.trace", queue="collect")  # type: ignore[untyped-decorator]
+def trace(trace_id: int) -> None:
+    """Answer one trace, if nobody else does."""
+    traces.trace_run(trace_id=trace_id)

@@ -1,5 +1,7 @@
 """Lines of several hosts put together: which are one message, and where it went on."""
 
+from typing import Any
+
 import pytest
 
 from relays.domain.trace import (
@@ -31,7 +33,7 @@ def line(
 def accepted(
     host: str, queue_id: str, client: str, *, at: int = 0, instance: str = "msn-a"
 ) -> list[FoundLine]:
-    told = {"at": at, "instance": instance}
+    told: dict[str, Any] = {"at": at, "instance": instance}
     return [
         line(host, queue_id, f"client=peer.example[{client}]", program="smtpd", **told),
         line(host, queue_id, "message-id=<m@lists.example>", program="cleanup", **told),
