@@ -31,6 +31,8 @@ _LATEST = 2**31 - 1
 _KEYS = {"instance", "role", "client", "cursor", "since", "at_end"}
 _NEXT_ID = re.compile(r"queued as ([0-9A-Za-z]{5,31})")
 _SENT_ON = ("sent", "deferred", "bounced", "SOFTBOUNCE")
+# What postsuper(1) says of a message that goes: under that queue id there is none any more.
+_TAKEN_OUT = ("removed", "requeued")
 
 Event = list[Any]
 
@@ -139,7 +141,8 @@ class _Taker:
 def _at_source(line: Line, wanted: Wanted) -> Event | None:
     """["out", time, id, recipient, status, dsn, id at the target or null, reply]: through the drain.
 
-    ["direct", …] is the same of any other way, ["expired", time, id] a message whose time was up.
+    ["direct", …] is the same of any other way, ["expired", time, id] a message whose time was up, and
+    ["gone", time, id] one that somebody took out of the queue.
     """
     message = line.message
     if message.kind == "delivery" and line.name in (wanted.name, wanted.drain_name):
@@ -150,6 +153,8 @@ def _at_source(line: Line, wanted: Wanted) -> Event | None:
         return [kind, *_delivery(line), _next_id(fields.get("reply", "")), _reply(fields)]
     if message.kind == "expired" and line.name == wanted.name:
         return ["expired", line.time, message.queue_id]
+    if line.program == "postsuper" and line.name == wanted.name and message.text in _TAKEN_OUT:
+        return ["gone", line.time, message.queue_id]
     return None
 
 

@@ -19,14 +19,20 @@ _MAX_TEXT = 400
 
 
 class At(StrEnum):
-    """Where a selected recipient is, as the source's log and queue tell."""
+    """Where a selected recipient is, as the source's log and queue tell.
+
+    LOST: bounced by the move itself. GONE: taken out by hand, by the log's own word. UNKNOWN: neither in
+    the queue nor told of.
+    """
 
     WAITING = "waiting"
     MOVED = "moved"
     DIRECT = "direct"
     BOUNCED = "bounced"
+    LOST = "lost"
     EXPIRED = "expired"
     GONE = "gone"
+    UNKNOWN = "unknown"
 
 
 class There(StrEnum):
@@ -375,7 +381,7 @@ def _event(kind: Any, at: Any, queue_id: Any, *rest: Any) -> Event:
     if kind == "mid":
         (message_id,) = rest
         return begun._replace(text=_text(message_id, _MAX_ADDRESS))
-    if kind not in ("in", "expired") or rest:
+    if kind not in ("in", "expired", "gone") or rest:
         raise BadRow(f"an event is of no known kind: {str(kind)[:20]}")
     return begun
 

@@ -18,24 +18,24 @@ MAX_NEW = 200_000
 
 
 def select(flush: Flush, messages: Iterable[Message]) -> None:
-    """Write down what is to be moved: every recipient of it."""
-    FlushRecipient.objects.bulk_create(
-        (
-            FlushRecipient(
-                flush=flush,
-                queue_id=message.queue_id,
-                recipient=address,
-                selected=True,
-                arrived_at=message.arrival,
-                size_bytes=message.size,
-                last_reply=reason,
-            )
-            for message in messages
-            for address, reason in message.recipients
-        ),
-        batch_size=_BATCH,
-        ignore_conflicts=True,
+    """Write down what is to be moved: every recipient of it, and nothing of a selection that a crash left."""
+    rows = (
+        FlushRecipient(
+            flush=flush,
+            queue_id=message.queue_id,
+            recipient=address,
+            selected=True,
+            arrived_at=message.arrival,
+            size_bytes=message.size,
+            last_reply=reason,
+        )
+        for message in messages
+        for address, reason in message.recipients
     )
+    with transaction.atomic():
+        FlushRecipient.objects.filter(flush=flush).delete()
+        # A message may have one recipient twice.
+        FlushRecipient.objects.bulk_create(rows, batch_size=_BATCH, ignore_conflicts=True)
 
 
 def take_source(flush: Flush, events: Sequence[Event], cursor: str) -> None:
@@ -47,13 +47,12 @@ def take_source(flush: Flush, events: Sequence[Event], cursor: str) -> None:
         run(_KEPT, _KEPT_COLUMNS, _kept(flush, out))
         run(_MOVED, _OUT_COLUMNS, _once(_out(flush, e) for e in out if e.status == "sent"))
         for sent, at in (("sent", At.DIRECT), ("bounced", At.BOUNCED)):
-            run(_ENDED, _ENDED_COLUMNS, _once(_ended(flush, e, at, 0) for e in direct if e.status == sent))
-        run(
-            _ENDED,
-            _ENDED_COLUMNS,
-            _once(_ended(flush, e, At.BOUNCED, 1) for e in out if e.status == "bounced"),
-        )
-        run(_EXPIRED, _MESSAGE_COLUMNS, [(flush.pk, e.queue_id) for e in events if e.kind == "expired"])
+            run(_ENDED, _ENDED_COLUMNS, _once(_ended(flush, e, at) for e in direct if e.status == sent))
+        lost = _once(_ended(flush, e, At.LOST) for e in out if e.status == "bounced")
+        run(_ENDED, _ENDED_COLUMNS, lost)
+        for kind, at in (("expired", At.EXPIRED), ("gone", At.GONE)):
+            messages = sorted({event.queue_id for event in events if event.kind == kind})
+            run(_LEFT, _LEFT_COLUMNS, [(flush.pk, queue_id, str(at)) for queue_id in messages])
         flush.source_cursor = cursor
         flush.save(update_fields=["source_cursor"])
 
@@ -81,15 +80,16 @@ def take_target(flush: Flush, events: Sequence[Event], cursor: str) -> None:
         flush.save(update_fields=["target_cursor"])
 
 
-def take_queue(flush: Flush, queued: Collection[tuple[str, str]]) -> None:
-    """Mark what is neither in the source's queue nor in its log: somebody took it out, or nobody knows.
+def take_queue(flush: Flush, queued: Collection[tuple[str, str]]) -> int:
+    """Mark what is neither in the source's queue nor told of by its log as unknown; return how many.
 
     queued: (queue id, recipient) of all that is there now.
     """
-    waiting = FlushRecipient.objects.filter(flush=flush, selected=True, at=At.WAITING)
+    waiting = FlushRecipient.objects.filter(flush=flush, selected=True, at__in=(At.WAITING, At.UNKNOWN))
     left = [pk for pk, *key in waiting.values_list("pk", "queue_id", "recipient") if tuple(key) not in queued]
     for begin in range(0, len(left), 500):
-        FlushRecipient.objects.filter(pk__in=left[begin : begin + 500]).update(at=At.GONE)
+        FlushRecipient.objects.filter(pk__in=left[begin : begin + 500]).update(at=At.UNKNOWN)
+    return len(left)
 
 
 def has_untold(flush: Flush) -> bool:
@@ -118,19 +118,20 @@ def account(flush: Flush) -> Account:
         soft=Sum("soft_bounces"),
         came_back=Count("pk", filter=Q(selected=True, tries__gt=0)),
         new=Count("pk", filter=Q(selected=False, at=At.MOVED)),
-        drained=Count("pk", filter=Q(at=At.BOUNCED, tries__gt=0)),
+        lost=Count("pk", filter=Q(at=At.LOST)),
     )
     return Account(
         selected=sum(at.values()),
         moved=at.get(At.MOVED, 0),
         direct=at.get(At.DIRECT, 0),
         waiting=at.get(At.WAITING, 0),
-        bounced=at.get(At.BOUNCED, 0),
+        bounced=at.get(At.BOUNCED, 0) + at.get(At.LOST, 0),
         expired=at.get(At.EXPIRED, 0),
         gone=at.get(At.GONE, 0),
+        unknown=at.get(At.UNKNOWN, 0),
         soft_bounces=sums["soft"] or 0,
         came_back=sums["came_back"],
-        bounced_by_drain=sums["drained"],
+        bounced_by_drain=sums["lost"],
         new_moved=sums["new"],
         there_sent=there.get(There.SENT, 0),
         there_deferred=there.get(There.DEFERRED, 0),
@@ -191,8 +192,8 @@ def _kept(flush: Flush, out: Iterable[Event]) -> list[Row]:
     return [(flush.pk, *key, n, soft, reply) for key, (n, soft, reply) in tries.items()]
 
 
-def _ended(flush: Flush, event: Event, at: At, drained: int) -> Row:
-    return (flush.pk, event.queue_id, event.recipient, str(at), drained)
+def _ended(flush: Flush, event: Event, at: At) -> Row:
+    return (flush.pk, event.queue_id, event.recipient, str(at))
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:
@@ -214,9 +215,8 @@ _ENDED_COLUMNS = {
     "queue_id": "text",
     "recipient": "text",
     "ended": "text",
-    "drained": "integer",
 }
-_MESSAGE_COLUMNS = {"flush_id": "bigint", "queue_id": "text"}
+_LEFT_COLUMNS = {"flush_id": "bigint", "queue_id": "text", "ended": "text"}
 _NAMED_COLUMNS = {"flush_id": "bigint", "queue_id": "text", "message_id": "text"}
 _THERE_COLUMNS = {"flush_id": "bigint", "next_id": "text", "there": "text", "recipient": "text"}
 _THERE_EXPIRED_COLUMNS = {"flush_id": "bigint", "next_id": "text", "there": "text"}
@@ -233,11 +233,12 @@ _KEPT = " ".join([
     _OF_RECIPIENT,
     "AND at = 'waiting'",
 ])  # fmt: skip
-_ENDED = " ".join([_SET, "at = {ended}, tries = tries + {drained}", _OF_RECIPIENT])
-_EXPIRED = (
-    "UPDATE relays_flushrecipient SET at = 'expired' {source}"
+_ENDED = " ".join([_SET, "at = {ended}", _OF_RECIPIENT])
+_LEFT = (
+    "UPDATE relays_flushrecipient SET at = {ended} {source}"
     " WHERE relays_flushrecipient.flush_id = {flush_id}"
-    " AND relays_flushrecipient.queue_id = {queue_id} AND relays_flushrecipient.at = 'waiting'"
+    " AND relays_flushrecipient.queue_id = {queue_id}"
+    " AND relays_flushrecipient.at IN ('waiting', 'unknown')"
 )
 _NAMED = (
     "UPDATE relays_flusharrival SET message_id = {message_id} {source}"

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from django.utils import timezone
 
-from relays.domain.flush import Account, must_end, outcome
+from relays.domain.flush import Account, At, Message, must_end, outcome
 from relays.domain.text import printable
 from relays.domain.words import count
-from relays.models import Flush, FlushRecipient, Instance
+from relays.models import Flush, FlushRecipient, Instance, OperationStep
 from relays.models.flush import FlushState
 from relays.models.operation import StepState
 from relays.remote import flush as remote
@@ -161,8 +161,7 @@ class _Machine:
         left = self.flush.lease_until - now if self.flush.lease_until else self.lease
         if left < min(RENEW_BELOW, self.lease / 2):
             self._renew(now)
-        last = self.job.operation.steps.filter(name__startswith="retry").order_by("-number").first()
-        if last is None or last.state == StepState.BEGUN or now - last.begun_at > RETRY_EVERY:
+        if self._is_time_to_retry(now):
             self._retry()
 
     def _renew(self, now: datetime) -> None:
@@ -177,25 +176,46 @@ class _Machine:
         if response["ok"]:
             self._move_to(FlushState.ACTIVE, lease_until=now + self.lease)
 
+    def _is_time_to_retry(self, now: datetime) -> bool:
+        """Messages that are tried by id go batch by batch without a pause; all else has time to leave."""
+        last = self._last_retry()
+        if last is None or last.state == StepState.BEGUN or now - last.begun_at > RETRY_EVERY:
+            return True
+        return "up_to" in last.request and bool(self._untried(last.request["up_to"]))
+
     def _retry(self) -> None:
         """Have the selected mail tried and no other: by domain, and what that misses by its id."""
-        name = self._next("retry")
-        what: dict[str, list[str]] = {"domains": [d for d in self.flush.domains if d != "*"]}
-        untried = FlushRecipient.objects.filter(flush=self.flush, selected=True, at="waiting", tries=0)
-        if name != "retry 1" or not what["domains"]:
-            # The first retry took all that Postfix knows to wait for the domains.
-            ids = untried.values_list("queue_id", flat=True).distinct().order_by("queue_id")
-            what = {"ids": list(ids[:_IDS_AT_ONCE])} if ids else what
+        what = self._what_to_retry()
         if not next(iter(what.values())):
             return
+        shown: dict[str, Any] = dict(what)
+        if "ids" in what:
+            shown = {"ids": len(what["ids"]), "up_to": what["ids"][-1]}
         self._change(
-            name,
-            {
-                key: values if len(values) <= 20 else f"{count(len(values))} ids"
-                for key, values in what.items()
-            },
+            self._next("retry"),
+            shown,
             lambda target, **ids: remote.retry(target, instance=self.ends.source.name, what=what, **ids),
         )
+
+    def _what_to_retry(self) -> dict[str, list[str]]:
+        domains = [domain for domain in self.flush.domains if domain != "*"]
+        last = self._last_retry()
+        # The first retry takes all that Postfix knows to wait for the domains.
+        if domains and (last is None or (last.name == "retry 1" and last.state == StepState.BEGUN)):
+            return {"domains": domains}
+        ids = self._untried(last.request.get("up_to", "") if last else "") or self._untried("")
+        return {"ids": ids} if ids else {"domains": domains}
+
+    def _last_retry(self) -> OperationStep | None:
+        steps = self.job.operation.steps.filter(name__startswith="retry ")
+        return steps.order_by("-number").first()
+
+    def _untried(self, after: str) -> list[str]:
+        """Return the next ids of what was selected and that the drain has not had, in their order."""
+        rows = FlushRecipient.objects.filter(
+            flush=self.flush, selected=True, at=At.WAITING, tries=0, queue_id__gt=after
+        )
+        return list(rows.values_list("queue_id", flat=True).distinct().order_by("queue_id")[:_IDS_AT_ONCE])
 
     def give_back(self) -> None:
         """Give the redirect back, and see that it is; nothing is left before."""
@@ -239,29 +259,39 @@ class _Machine:
         if self.flush.state != FlushState.SETTLING:
             return
         self.job.close()
+        messages = self._until_nothing_is_on_its_way()
+        self._read_source_again({(m.queue_id, to) for m in messages for to, _ in m.recipients})
+        self._read_target_again()
+        self._move_to(FlushState.ENDED)
+
+    def _until_nothing_is_on_its_way(self) -> list[Message]:
+        """Return what is in the source's queue once none of what was selected is being tried there."""
+        source = self.ends.source
         while True:
             self.job.keep()
             self._look()
             _, messages = remote.scan(
-                read_target(self.ends.source.host),
-                instance=self.ends.source.name,
-                domains=self.flush.domains,
-                limits=_WITHIN,
+                read_target(source.host), instance=source.name, domains=self.flush.domains, limits=_WITHIN
             )
             moving = {message.queue_id for message in messages if message.queue in ("active", "incoming")}
             selected = FlushRecipient.objects.filter(flush=self.flush, selected=True, at="waiting")
             on_their_way = moving & set(selected.values_list("queue_id", flat=True))
-            given_back_at = self.flush.given_back_at or timezone.now()
-            if not on_their_way or timezone.now() > given_back_at + _SETTLE_WITHIN:
-                break
+            if not on_their_way or self._settles_too_long():
+                return messages
             self.job.progress(f"{count(len(on_their_way))} messages are still on their way")
             time.sleep(_LOOK_EVERY_S)
-        # Syslog may be a moment behind the queue.
-        time.sleep(2 * _LOOK_EVERY_S)
-        self._look()
-        flush_rows.take_queue(self.flush, {(m.queue_id, to) for m in messages for to, _ in m.recipients})
-        self._read_target_again()
-        self._move_to(FlushState.ENDED)
+
+    def _settles_too_long(self) -> bool:
+        return timezone.now() > (self.flush.given_back_at or timezone.now()) + _SETTLE_WITHIN
+
+    def _read_source_again(self, queued: set[tuple[str, str]]) -> None:
+        """Read the source's log until it has told of all that is not queued: syslog may be behind."""
+        while True:
+            time.sleep(2 * _LOOK_EVERY_S)
+            self.job.keep()
+            self._read("source", self.ends.source)
+            if not flush_rows.take_queue(self.flush, queued) or self._settles_too_long():
+                return
 
     def _read_target_again(self) -> None:
         """Read all that the target told: of what it told before the source did, no row was found then."""
