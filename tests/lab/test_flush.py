@@ -1,5 +1,7 @@
 """Deferred mail moved between real instances: each message once, nothing bounced, no redirect left."""
 
+import io
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from pytest_django import Settings
 
 from fleet.rehearsal import Fleet, register
@@ -262,3 +265,35 @@ def test_a_console_that_is_gone_leaves_a_redirect_that_ends_by_itself_and_settle
     assert account.adds_up_there
     assert set(accepted(console, sent["hotmail.com"]).values()) <= {1}
     assert not accepted(console, new)
+
+
+def test_the_command_moves_all_and_tells_what_somebody_took_out_meanwhile(
+    console: Fleet, anna: User, until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttle(console, "msn-a")
+    sent = defer(console, until, {"hotmail.com": 8, "outlook.com": 4})
+    poll_host(host_id=instance("msn-a").host_id, force=True)
+    taken = next(m for m in console.instance("msn-a").postqueue() if m["queue_name"] == "deferred")
+    put_on = flush_run._Machine.put_on
+
+    def take_one_out(machine: Any) -> None:
+        console.host("rustin").run(["postsuper", "-c", "/etc/postfix-msn-a", "-d", taken["queue_id"]])
+        put_on(machine)
+
+    monkeypatch.setattr(flush_run._Machine, "put_on", take_one_out)
+    told = flushed("rustin/msn-a", "msn-b", "--yes", "--reason", "its address is throttled", "--wait")
+    account = Account.from_json(told["account"])
+    assert (told["state"], told["stage"]) == ("done", "ended"), told
+    assert told["domains"] == ["*", "hotmail.com", "outlook.com"]
+    assert (account.selected, account.moved, account.gone, account.unknown) == (12, 11, 1, 0)
+    until(lambda: not any(console.instance("msn-b").counts().values()), "msn-b to deliver")
+    arrived = accepted(console, sent["hotmail.com"] + sent["outlook.com"])
+    assert (len(arrived), set(arrived.values())) == (11, {1})
+    assert redirect_of(console, "msn-a") == ""
+
+
+def flushed(*words: str) -> dict[str, Any]:
+    out = io.StringIO()
+    call_command("flush", *words, "--user", "anna", "--json", stdout=out)
+    told: dict[str, Any] = json.loads(out.getvalue())
+    return told

@@ -1,7 +1,6 @@
 """`manage.py queue …`: find messages of an instance's queue, and act on all that a filter takes."""
 
 import json
-import time
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from django.utils import timezone
 from relays.domain.filters import BadFilter, QueueFilter, described, from_words, to_words
 from relays.domain.queue_reading import Groups
 from relays.domain.words import count, span, visible
+from relays.management.operating import instance_named, run_to_its_end, user_named
 from relays.models import Instance, Operation
 from relays.models.operation import OperationState
 from relays.remote import relayctl
@@ -27,7 +27,6 @@ from relays.services.message_actions import KINDS, Purge
 from relays.services.operations import NotAllowed
 from relays.services.queue_filters import resolved
 
-_LOOK_EVERY_S = 0.5
 _LIMITS = Limits(wall_s=120, idle_s=118)
 _ACTIONS = {kind.name.removeprefix("message."): kind.name for kind in KINDS if kind is not Purge}
 # Option of the command: word of the filter.
@@ -75,10 +74,10 @@ class Command(BaseCommand):
         try:
             asked = {word: options[word] for word, _ in _FILTERS.values()}
             if words[0] == "act" and len(words) == 3:
-                self._act(words[1], _instance(words[2]), from_words(asked), options)
+                self._act(words[1], instance_named(words[2]), from_words(asked), options)
             elif len(words) == 1:
                 asked["reason"] = asked["reason"] or options["why"]
-                self._show(_instance(words[0]), from_words(asked), options)
+                self._show(instance_named(words[0]), from_words(asked), options)
             else:
                 raise CommandError("Give INSTANCE, or act ACTION INSTANCE.")
         except (BadFilter, PlanRefused, NotAllowed, RemoteError) as error:
@@ -145,7 +144,7 @@ class Command(BaseCommand):
     def _act(self, action: str, instance: Instance, wanted: QueueFilter, options: dict[str, Any]) -> None:
         if action not in _ACTIONS:
             raise CommandError(f"ACTION is one of {', '.join(_ACTIONS)}.")
-        user, actor = _user(options["user"]), shell_actor()
+        user, actor = user_named(options["user"]), shell_actor()
         params = to_words(wanted) | ({"grace": options["grace"]} if action == "delete" else {})
         operation = operations.plan(
             kind=_ACTIONS[action], instance=instance, params=params, user=user, actor=actor
@@ -175,7 +174,7 @@ class Command(BaseCommand):
             reason=options["why"],
             typed_name=operation.instance_name,
         )
-        _to_its_end(operation)
+        run_to_its_end(operation)
         if not options["json"]:
             told = f"operation {operation.pk}: {operation.get_state_display()}: {operation.outcome}"
             self.stdout.write(told)
@@ -190,16 +189,6 @@ class Command(BaseCommand):
             "filter": to_words(wanted),
         }
         self.stdout.write(json.dumps({**head, **fields}, indent=1))
-
-
-def _to_its_end(operation: Operation) -> None:
-    """Run an operation here, as long as no worker does, until it has ended: its own deadline sees to that."""
-    operations.run(operation_id=operation.pk)
-    operation.refresh_from_db()
-    while operation.is_live:
-        time.sleep(_LOOK_EVERY_S)
-        operations.run(operation_id=operation.pk)
-        operation.refresh_from_db()
 
 
 def _add_filter(parser: ArgumentParser) -> None:
@@ -226,26 +215,3 @@ def _described(operation: Operation) -> dict[str, Any]:
         "outcome": operation.outcome,
         "plan": operation.plan,
     }
-
-
-def _instance(name: str) -> Instance:
-    """Return an instance by its name, or HOST/INSTANCE where several hosts have one of that name."""
-    host, slash, short = name.rpartition("/")
-    found = Instance.objects.select_related("host", "provider").filter(name=short, removed_at=None)
-    if slash:
-        found = found.filter(host__name=host)
-    instances = list(found[:2])
-    if not instances:
-        raise CommandError(f"There is no instance {visible(name)}: manage.py relay list")
-    if len(instances) > 1:
-        raise CommandError(f"Several hosts have an instance {visible(name)}: write HOST/{visible(name)}.")
-    return instances[0]
-
-
-def _user(name: str) -> User:
-    """Return who answers for it: the user that was named, or that is called as the account is."""
-    wanted = name or shell_actor().name
-    user = User.objects.filter(username=wanted).first()
-    if user is None:
-        raise CommandError(f"The console has no user {visible(wanted)}: say who answers for it with --user.")
-    return user
