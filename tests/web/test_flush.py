@@ -1,0 +1,177 @@
+"""The pages of a flush: what goes where, how far it is, its receipt; and who may see what of it."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+
+from relays.domain.flush import At, There
+from relays.models import Flush, FlushRecipient, Instance, InstanceRedirect, Operation
+from relays.models.flush import FlushState
+from relays.services import flush_rows
+from tests.factories import fleet_make, operation_make, snapshot_make
+from tests.people import user_make
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def fleet() -> dict[str, Instance]:
+    return fleet_make()
+
+
+def flush_make(fleet: dict[str, Instance], state: str = FlushState.ENDED, **fields: Any) -> Flush:
+    """Return a flush of three recipients, one moved and delivered, one moved and queued, one that waits."""
+    operation = operation_make(fleet["msn-a"])
+    live = state != FlushState.ENDED
+    Operation.objects.filter(pk=operation.pk).update(
+        kind="flush", params={"target": fleet["msn-b"].pk, "domains": ["hotmail.com"]},
+        state="running" if live else "done",
+    )  # fmt: skip
+    flush = Flush.objects.create(
+        operation=operation, source=fleet["msn-a"], target=fleet["msn-b"], source_name="msn-a",
+        target_name="msn-b", domains=["hotmail.com"], state=state, looked_at=timezone.now(), **fields,
+    )  # fmt: skip
+    for number, (at, there) in enumerate(
+        ((At.MOVED, There.SENT), (At.MOVED, There.QUEUED), (At.WAITING, There.NONE)), 1
+    ):
+        FlushRecipient.objects.create(
+            flush=flush, queue_id=f"A{number}", recipient=f"=anna{number}@hotmail.com", selected=True, at=at,
+            there=there, next_id="" if at == At.WAITING else f"B{number}", last_reply="421 <b>later</b>",
+        )  # fmt: skip
+    flush.account = flush_rows.account(flush).as_json()
+    flush.save()
+    return flush
+
+
+def text_of(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.status_code
+    return answer.content.decode()
+
+
+def test_the_choice_ticks_all_that_waits_and_the_best_target(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    snapshot_make(fleet["msn-a"], [("hotmail.com", [400] + [0] * 9), ("live.com", [12] + [0] * 9)], [])
+    source, best = fleet["msn-a"], fleet["msn-b"]
+    page = text_of(operator, f"/instances/{source.pk}/flush/")
+    assert f'value="{best.pk}" required checked' in page
+    assert 'name="domain" value="hotmail.com" checked' in page
+    assert 'name="domain" value="live.com" checked' in page
+    assert "it is blocked itself" in page
+    assert "its host gives no fresh figures" in page
+    assert f'name="target" value="{source.pk}"' not in page
+
+
+def test_a_link_chooses_domains_and_target_beforehand(operator: Client, fleet: dict[str, Instance]) -> None:
+    target = fleet["msn-c"].pk
+    page = text_of(operator, f"/instances/{fleet['msn-a'].pk}/flush/?domain=no-mail.example&target={target}")
+    assert 'value="no-mail.example" checked' in page
+    assert f'value="{target}" required checked' in page
+    assert "none now" in page
+
+
+def test_an_empty_queue_and_a_lonely_instance_are_said(operator: Client) -> None:
+    alone = fleet_make()["msn-a"]
+    Instance.objects.exclude(pk=alone.pk).update(removed_at=timezone.now())
+    page = text_of(operator, f"/instances/{alone.pk}/flush/")
+    assert "There is no other instance to send it" in page
+    assert "disabled" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "Say which recipient domains"),
+        ({"domain": "hotmail.com"}, "instance that the mail shall go to is gone"),
+        ({"domain": "hotmail.com", "target": "x"}, "Say which instance the mail shall go to"),
+        ({"domains": "not_a_domain", "target": "1"}, "Nothing was planned for msn-a"),
+    ],
+)
+def test_a_choice_that_cannot_be_says_why_and_keeps_what_was_chosen(
+    operator: Client, fleet: dict[str, Instance], fields: dict[str, str], why: str
+) -> None:
+    page = operator.post(f"/instances/{fleet['msn-a'].pk}/flush/", fields).content.decode()
+    assert why in page
+    assert not Operation.objects.exists()
+
+
+def test_a_viewer_may_not_move_mail(viewer: Client, fleet: dict[str, Instance]) -> None:
+    path = f"/instances/{fleet['msn-a'].pk}/flush/"
+    assert viewer.get(path).status_code == viewer.post(path).status_code == 403
+    assert "Move deferred mail" not in text_of(viewer, f"/instances/{fleet['msn-a'].pk}/")
+
+
+def test_a_running_flush_tells_its_stage_its_ledger_and_its_lease(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    lease_until = timezone.now() + timedelta(minutes=9)
+    flush = flush_make(fleet, FlushState.ACTIVE, lease_until=lease_until)
+    page = text_of(operator, f"/operations/{flush.pk}/")
+    assert "2 of 3 recipients have left msn-a" in page
+    assert '<li class="stage-now" aria-current="step"><b>Moving</b>' in page
+    assert "gives back by" in page
+    assert "<dt>delivered from msn-b</dt><dd>1</dd>" in page
+    assert "<dt>unknown</dt><dd>0</dd>" in page
+    assert "It adds up" not in page
+
+
+def test_a_receipt_adds_up_or_says_that_it_does_not(operator: Client, fleet: dict[str, Instance]) -> None:
+    flush = flush_make(fleet)
+    page = text_of(operator, f"/operations/{flush.pk}/")
+    assert "It adds up: every recipient is in one known place." in page
+    assert "gives back by" not in page
+    flush.account["unknown"] = 1
+    flush.save()
+    assert "It does not add up." in text_of(operator, f"/operations/{flush.pk}/")
+
+
+def test_recipients_are_exported_whole_and_harmless(operator: Client, fleet: dict[str, Instance]) -> None:
+    path = f"/flushes/{flush_make(fleet).pk}/recipients/"
+    streamed = b"".join(operator.get(f"{path}?format=csv").streaming_content)  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(streamed.decode())))
+    assert [(row["queue_id"], row["at"], row["at_target"]) for row in rows] == [
+        ("A1", "moved", "sent"), ("A2", "moved", "queued"), ("A3", "waiting", ""),
+    ]  # fmt: skip
+    assert rows[0]["recipient"] == "'=anna1@hotmail.com"
+    answer = operator.get(f"{path}?format=json")
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    assert "=anna3@hotmail.com" in json.dumps(json.loads(content))
+    assert "421 &lt;b&gt;later" in text_of(operator, path)
+
+
+def test_who_may_not_move_mail_sees_domains_only(fleet: dict[str, Instance]) -> None:
+    rita = user_make("rita")
+    rita.user_permissions.add(Permission.objects.get(codename="view_operation"))
+    browser = Client()
+    browser.force_login(rita)
+    page = text_of(browser, f"/flushes/{flush_make(fleet).pk}/recipients/")
+    assert "…@hotmail.com" in page
+    assert "anna1@" not in page
+
+
+def test_a_redirect_stands_on_the_home_page_whoever_put_it_on(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    flush = flush_make(fleet, FlushState.ACTIVE)
+    now = timezone.now()
+    InstanceRedirect.objects.create(
+        instance=fleet["msn-a"], seen_at=now, to="[198.51.100.12]:25", op_id=str(flush.pk),
+        ends_at=now + timedelta(minutes=9),
+    )  # fmt: skip
+    InstanceRedirect.objects.create(
+        instance=fleet["yahoo-a"], seen_at=now, to="?", problem="<i>by hand</i>", op_id=""
+    )
+    page = text_of(operator, "/")
+    assert f"to [198.51.100.12]:25 by flush {flush.pk}, gives back by" in page
+    assert "by no flush of this console" in page
+    assert "&lt;i&gt;by hand" in page
+    instance_page = text_of(operator, f"/instances/{fleet['yahoo-a'].pk}/")
+    assert "Give the redirect back" in instance_page
