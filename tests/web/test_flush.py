@@ -60,7 +60,7 @@ def test_the_choice_ticks_all_that_waits_and_the_best_target(
     operator: Client, fleet: dict[str, Instance]
 ) -> None:
     snapshot_make(fleet["msn-a"], [("hotmail.com", [400] + [0] * 9), ("live.com", [12] + [0] * 9)], [])
-    source, best = fleet["msn-a"], fleet["msn-b"]
+    source, best = fleet["msn-a"], fleet["msn-c"]
     page = text_of(operator, f"/instances/{source.pk}/flush/")
     assert f'value="{best.pk}" required checked' in page
     assert 'name="domain" value="hotmail.com" checked' in page
