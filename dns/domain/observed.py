@@ -1,0 +1,67 @@
+"""Observed shares: what the relays' logs count, how sure that is, and when it is no chance any more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+from dns.domain.weights import Rendering
+
+# 95 of 100 intervals hold the true share.
+_Z = 1.959964
+# Chance leaves by more than four standard errors once in 16,000 times.
+_BEYOND = 4
+MIN_MESSAGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Messages of an address among all of its relay name, and between what its true share lies (95 %)."""
+
+    messages: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Return the share that was counted."""
+        return self.messages / self.total if self.total else 0.0
+
+
+def observe(messages: int, total: int) -> Observed:
+    """Return a counted share with Wilson's interval; of nothing, the share lies anywhere."""
+    if not total:
+        return Observed(0, 0, 0.0, 1.0)
+    share, square = messages / total, _Z**2
+    middle = share + square / (2 * total)
+    half = _Z * sqrt(share * (1 - share) / total + square / (4 * total**2))
+    whole = 1 + square / total
+    return Observed(messages, total, max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole))
+
+
+def standard_error(share: float, total: int) -> float:
+    """Return how far a count of so many messages is from its share by chance alone, one draw a message."""
+    return sqrt(share * (1 - share) / total) if total else 1.0
+
+
+def is_beyond_chance(messages: int, total: int, published: float) -> bool:
+    """Tell whether a count is further from the published share than chance explains."""
+    if total < MIN_MESSAGES:
+        return False
+    # Half a message of continuity: a share of 0 or 1 has no error, and one message is no proof.
+    off = max(0.0, abs(messages - published * total) - 0.5)
+    return off > _BEYOND * max(sqrt(total * published * (1 - published)), 0.5)
+
+
+def likely_causes(rendering: Rendering, published: Mapping[str, float]) -> list[str]:
+    """Return what makes mail leave the published shares, the likeliest first."""
+    causes = [
+        "An origin reuses connections: the address is drawn for a connection, not for a message. "
+        "smtp_connection_cache_on_demand = no at the origin gives exact shares."
+    ]
+    if rendering is Rendering.LUA:
+        causes.append("A resolver holds one answer for all mail until its TTL is over.")
+    if rendering is Rendering.MX and len(published) > 1:
+        causes.append("An origin's nexthop stands in brackets ([name]): Postfix then asks for no MX record.")
+    causes.append("An origin sends to an address or an instance's name, past the relay name.")
+    return causes
