@@ -11,9 +11,9 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from fleet import sealing, totp
+from fleet import totp
 from fleet.models import RecoveryCode, SecondFactor
-from relays.services import audit
+from relays.services import audit, sealing
 from relays.services.audit import Actor, Subject
 
 RECOVERY_CODES = 10

@@ -10,9 +10,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
-from fleet import bootstrap, sealing, second_factor, totp
+from fleet import bootstrap, second_factor, totp
 from fleet.models import RecoveryCode, SecondFactor
 from relays.models import AuditEvent
+from relays.services import sealing
 from tests.factories import host_make
 from tests.people import PASSWORD, user_make
 
