@@ -5,7 +5,7 @@ from relays.models.flush import Flush, FlushArrival, FlushRecipient, InstanceRed
 from relays.models.host import Host
 from relays.models.instance import Address, Instance
 from relays.models.message import MessageBatch, PendingDeletion, QueueRead
-from relays.models.operation import InstanceLock, Operation, OperationStep
+from relays.models.operation import InstanceLock, Operation, OperationStep, RelayNameLock
 from relays.models.origin import Accepted, AcceptedDay, AcceptedHour, Client, Origin
 from relays.models.outcome import (
     DomainOutcomesDay,
@@ -67,6 +67,7 @@ __all__ = [
     "QueueSnapshot",
     "ReasonRule",
     "RecipientDomain",
+    "RelayNameLock",
     "ReplyCluster",
     "ReplyCountsDay",
     "ReplyCountsHour",

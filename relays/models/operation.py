@@ -44,6 +44,8 @@ class Operation(models.Model):
     # As they were called then.
     host_name = models.CharField(max_length=63, blank=True)
     instance_name = models.CharField(max_length=63, blank=True)
+    # The relay name that is changed, where it is no instance.
+    relay_name = models.CharField(max_length=253, blank=True)
     params = models.JSONField(default=dict)
     # What the operator sees and confirms: docs of services/kinds.py give its keys.
     plan = models.JSONField(default=dict)
@@ -54,6 +56,8 @@ class Operation(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="operations"
     )
     requested_by_name = models.CharField(max_length=150)
+    # Begun by a rule of the console's (a ramp's, say) and no person: no permission is asked for.
+    by_system = models.BooleanField(default=False)
     reason = models.CharField(max_length=500, blank=True)
     ticket = models.CharField(max_length=80, blank=True)
     # Chosen by a client that may ask twice: the same key is the same operation.
@@ -138,3 +142,13 @@ class InstanceLock(models.Model):
         Instance, on_delete=models.CASCADE, primary_key=True, related_name="write_lock"
     )
     operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="locks")
+
+
+class RelayNameLock(models.Model):
+    """Whoever holds the row may write a relay name's records; it comes and goes as an InstanceLock does."""
+
+    relay_name = models.CharField(max_length=253, primary_key=True)
+    operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="name_locks")
+
+    def __str__(self) -> str:
+        return self.relay_name

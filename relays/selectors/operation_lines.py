@@ -35,7 +35,7 @@ def _line(operation: Operation, now: datetime) -> Abnormal:
     seen = _last_seen(operation)
     return Abnormal(
         id=f"operation-{operation.pk}",
-        subject=visible(operation.instance_name) or f"operation {operation.pk}",
+        subject=visible(operation.relay_name or operation.instance_name) or f"operation {operation.pk}",
         where=visible(operation.host_name),
         url=instance or page,
         state=state,

@@ -108,7 +108,7 @@ def search(*, state: str = "", kind: str = "", instance: str = "", who: str = ""
     if kind:
         chosen &= Q(kind=kind)
     if instance:
-        chosen &= Q(instance_name=instance) | Q(host_name=instance)
+        chosen &= Q(instance_name=instance) | Q(host_name=instance) | Q(relay_name=instance)
     if who:
         chosen &= Q(requested_by_name=who)
     return Operation.objects.filter(chosen).order_by("-pk")
@@ -177,6 +177,8 @@ def title_of(operation: Operation) -> str:
 
 
 def _target(operation: Operation) -> str:
+    if operation.relay_name:
+        return operation.relay_name
     return " on ".join(name for name in (operation.instance_name, operation.host_name) if name)
 
 

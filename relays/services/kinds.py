@@ -97,6 +97,18 @@ class Kind(ABC):
         """
 
 
+class RelayNameKind(Kind):
+    """One kind of operation on a relay name, known by its name: `relays` has no rows of those."""
+
+    def plan(self, instance: Instance, params: Mapping[str, Any]) -> Plan:
+        """Refuse: an instance has no records."""
+        raise PlanRefused(f"{self.name} is about a relay name, not about {instance.name}.")
+
+    @abstractmethod
+    def plan_name(self, relay_name: str, params: Mapping[str, Any]) -> Plan:
+        """Look at the name servers and say what would be done; changes nothing. Raises as plan() does."""
+
+
 _kinds: dict[str, Kind] = {}
 
 

@@ -12,13 +12,13 @@ from django.utils import timezone
 
 from relays.domain.audit import canonical
 from relays.domain.text import printable
-from relays.models import Instance, InstanceLock, Operation, OperationStep
+from relays.models import Instance, InstanceLock, Operation, OperationStep, RelayNameLock
 from relays.models.operation import LIVE, OperationState, StepState
 from relays.remote.errors import RemoteError
 from relays.services import audit, dispatch
 from relays.services.audit import SYSTEM, Actor
 from relays.services.job import LEASE, Aborted, Failed, Job, LeaseLost, Unknown, Wait, next_fence, subject_of
-from relays.services.kinds import Kind, Plan, PlanRefused, kind_of
+from relays.services.kinds import Kind, Plan, PlanRefused, RelayNameKind, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,53 @@ def plan(
         )
         chosen.keep(operation, made)
         _audit(operation, actor, "noted", {"plan_hash": operation.plan_hash})
+    return operation
+
+
+def plan_relay_name(
+    *,
+    kind: str,
+    relay_name: str,
+    params: Mapping[str, Any],
+    user: User,
+    actor: Actor,
+    undo_of: Operation | None = None,
+) -> Operation:
+    """Do as plan() does, for a relay name. Raises NotAllowed, PlanRefused and RemoteError."""
+    chosen = _relay_name_kind(kind)
+    _check_allowed(chosen, user, actor, None)
+    cleaned = chosen.clean(params)
+    made = chosen.plan_name(relay_name, cleaned)
+    operation = _of_relay_name(chosen, relay_name, cleaned, made)
+    operation.requested_by, operation.requested_by_name = user, user.get_username()
+    operation.undo_of = undo_of
+    with transaction.atomic():
+        operation.save()
+        _audit(operation, actor, "noted", {"plan_hash": operation.plan_hash})
+    return operation
+
+
+def begin_by_system(*, kind: str, relay_name: str, params: Mapping[str, Any], reason: str) -> Operation:
+    """Plan a change of a relay name and have it run, by a rule and not by a person.
+
+    Raises PlanRefused, RemoteError, and Busy where another operation changes the name.
+    """
+    chosen = _relay_name_kind(kind)
+    cleaned = chosen.clean(params)
+    made = chosen.plan_name(relay_name, cleaned)
+    operation = _of_relay_name(chosen, relay_name, cleaned, made)
+    operation.requested_by_name, operation.by_system = SYSTEM.name, True
+    operation.reason = printable(reason.strip(), 500)
+    operation.state, operation.confirmed_at = OperationState.QUEUED, operation.planned_at
+    operation.deadline_at = operation.planned_at + START_WITHIN
+    try:
+        with transaction.atomic():
+            operation.save()
+            _lock(operation)
+            _audit(operation, SYSTEM, "requested", {"plan_hash": operation.plan_hash})
+            transaction.on_commit(lambda: _send(operation.pk))
+    except IntegrityError as error:
+        raise Busy(_who_holds(operation)) from error
     return operation
 
 
@@ -243,12 +290,8 @@ def _confirm(
     now = timezone.now()
     if now - operation.planned_at > PLAN_HOLDS:
         raise PlanStale("The plan is more than 10 minutes old: make it again.")
-    if operation.instance is None:
-        raise PlanStale("The instance is gone.")
     kind = kind_of(operation.kind)
-    # In one order everywhere, so that two operations on the same instances don't wait for each other.
-    for pk in sorted({operation.instance.pk, *kind.also_locks(operation.params)}):
-        InstanceLock.objects.create(instance_id=pk, operation=operation)
+    _lock(operation)
     operation.state = OperationState.QUEUED
     operation.confirmed_at = now
     operation.deadline_at = now + START_WITHIN
@@ -261,18 +304,41 @@ def _confirm(
     return operation
 
 
+def _lock(operation: Operation) -> None:
+    """Take what is changed for this operation. Raises PlanStale, and IntegrityError where another has it."""
+    if operation.relay_name:
+        RelayNameLock.objects.create(relay_name=operation.relay_name, operation=operation)
+        return
+    if operation.instance is None:
+        raise PlanStale("The instance is gone.")
+    also = kind_of(operation.kind).also_locks(operation.params)
+    # In one order everywhere, so that two operations on the same instances don't wait for each other.
+    for pk in sorted({operation.instance.pk, *also}):
+        InstanceLock.objects.create(instance_id=pk, operation=operation)
+
+
 def _who_holds(operation: Operation) -> str:
+    found = _other_holder(operation)
+    if found is None:
+        target = operation.relay_name or "the instance"
+        return f"Another operation changed {target} just now: make the plan again."
+    other, target = found
+    since = f"{other.confirmed_at:%H:%M:%S} UTC" if other.confirmed_at else "just now"
+    return (
+        f"Operation {other.pk} ({other.kind}) by {other.requested_by_name} has {target} "
+        f"since {since}: wait for its end."
+    )
+
+
+def _other_holder(operation: Operation) -> tuple[Operation, str] | None:
+    """Return the operation that holds what this one wants, and the name of that."""
+    if operation.relay_name:
+        held = RelayNameLock.objects.filter(pk=operation.relay_name).select_related("operation").first()
+        return (held.operation, held.relay_name) if held else None
     wanted = [operation.instance_id, *kind_of(operation.kind).also_locks(operation.params)]
     locks = InstanceLock.objects.filter(instance__in=wanted).select_related("operation", "instance")
     lock = locks.first()
-    if lock is None:
-        return "Another operation changed the instance just now: make the plan again."
-    other = lock.operation
-    since = f"{other.confirmed_at:%H:%M:%S} UTC" if other.confirmed_at else "just now"
-    return (
-        f"Operation {other.pk} ({other.kind}) by {other.requested_by_name} has {lock.instance.name} "
-        f"since {since}: wait for its end."
-    )
+    return (lock.operation, lock.instance.name) if lock else None
 
 
 def _claim(operation_id: int) -> Operation | None:
@@ -329,6 +395,8 @@ def _check_deadline(operation: Operation) -> None:
 def _check_still_allowed(kind: Kind, operation: Operation) -> None:
     """Ask for the permission again: it may be gone since the operation was asked for."""
     user = operation.requested_by
+    if operation.by_system:
+        return
     if user is not None and user.is_active and user.has_perm(kind.permission):
         return
     _audit(operation, SYSTEM, "denied", {"permission": kind.permission})
@@ -336,12 +404,13 @@ def _check_still_allowed(kind: Kind, operation: Operation) -> None:
 
 
 def _check_not_moved(kind: Kind, operation: Operation) -> None:
-    if operation.instance is None or operation.instance.removed_at is not None:
+    gone = operation.instance is None or operation.instance.removed_at is not None
+    if gone and not operation.relay_name:
         raise Failed("The instance is gone: nothing was done.")
     if not kind.plans_again:
         return
     try:
-        now = kind.plan(operation.instance, operation.params)
+        now = _plan_again(kind, operation)
     except PlanRefused as error:
         raise Failed(f"{error} Nothing was done.") from error
     except RemoteError as error:
@@ -353,6 +422,14 @@ def _check_not_moved(kind: Kind, operation: Operation) -> None:
         raise Failed(f"{error} Nothing was done.") from error
     if moved := kind.moved(Plan.from_json(operation.plan), now):
         raise Failed(f"{moved} Nothing was done: make the plan again.")
+
+
+def _plan_again(kind: Kind, operation: Operation) -> Plan:
+    if isinstance(kind, RelayNameKind):
+        return kind.plan_name(operation.relay_name, operation.params)
+    if operation.instance is None:
+        raise PlanRefused("The instance is gone.")
+    return kind.plan(operation.instance, operation.params)
 
 
 def _put_back(operation: Operation, until: datetime) -> OperationState:
@@ -389,6 +466,7 @@ def _end(operation: Operation, state: OperationState, outcome: str) -> None:
         state=StepState.UNKNOWN, ended_at=operation.ended_at
     )
     InstanceLock.objects.filter(operation=operation).delete()
+    RelayNameLock.objects.filter(operation=operation).delete()
     _audit(operation, SYSTEM, phases[state], {"outcome": operation.outcome})
 
 
@@ -417,6 +495,24 @@ def _by_key(key: str | None, kind: Kind, instance: Instance, params: Mapping[str
     if not same or canonical(operation.params) != canonical(dict(params)):
         raise KeyReused(f"The key {key!r:.40} was used for operation {operation.pk}, with other parameters.")
     return operation
+
+
+def _relay_name_kind(name: str) -> RelayNameKind:
+    kind = kind_of(name)
+    if not isinstance(kind, RelayNameKind):
+        raise PlanRefused(f"{name} is not about a relay name.")
+    return kind
+
+
+def _of_relay_name(kind: Kind, relay_name: str, params: Mapping[str, Any], made: Plan) -> Operation:
+    return Operation(
+        kind=kind.name,
+        relay_name=relay_name,
+        params=params,
+        plan=made.as_json(),
+        plan_hash=made.hash(kind.name, relay_name, params),
+        planned_at=timezone.now(),
+    )
 
 
 def _target(instance: Instance) -> str:
