@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ import pytest
 from kombu import Connection, Queue  # type: ignore[attr-defined]
 
 from tests.processes.console import Console
-from tests.processes.test_up import SilentHost, both_live, poll, silent_host, start  # noqa: F401 - fixtures
+from tests.processes.test_up import SilentHost, both_live, poll, silent_host  # noqa: F401 - a fixture
 from tests.servers import wait_for
 
 _TEN_MIB = 10 * 2**20
+
+
+# Files in the broker's folder that are no messages.
+DAMAGED = [b"", b"{", b"[1]", b"{}", b"\xff\xfe", b'{"properties": {}, "body": ""}', b"\0" * 1000]
 
 
 class Evil:
@@ -31,15 +35,22 @@ def headers(task: str) -> dict[str, object]:
     return {"task": task, "id": ident, "root_id": ident, "lang": "py", "argsrepr": "", "kwargsrepr": ""}
 
 
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    console = Console(tmp_path / "data", {})
+    console.start()
+    yield console
+    console.stop()
+
+
 @pytest.mark.parametrize("queue", ["collect", "operate"])
 def test_59_what_others_put_into_the_broker_runs_nothing_and_the_worker_lives(
     queue: str,
-    start: Callable[..., Console],  # noqa: F811
+    console: Console,
     silent_host: SilentHost,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     marker = tmp_path / "unpickled"
-    console = start()
     wait_for(lambda: both_live(console), "a sign of life of worker and scheduler")
     before = console.pids("\0worker\0")
     messages = console.data_dir / "broker" / "messages"
@@ -68,6 +79,8 @@ def test_59_what_others_put_into_the_broker_runs_nothing_and_the_worker_lives(
         put([[2**80], {}, {}])
         put("no arguments at all")
         put([[1], {}, {}], headers={})
+    for number, text in enumerate(DAMAGED):
+        (messages / f"{number}_of-somebody-else.{queue}.msg").write_bytes(text)
     poll(console, silent_host)
     wait_for(lambda: bool(silent_host.connections), "a poll after all of that")
     wait_for(lambda: not list(messages.glob(f"*.{queue}.msg")), "the end of the messages")

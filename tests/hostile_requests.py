@@ -1,0 +1,196 @@
+"""Random requests to relayctl, seeded: tests ask some, `./run bench attacks` many."""
+
+import json
+import os
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+_VALUES: list[Any] = [
+    "msn-a",
+    "msn-a;id",
+    "../etc",
+    "msn-a\n",
+    "ALL",
+    "-d",
+    "A" * 5_000,
+    "m\u0455n-a",
+    "\uff11\uff12",
+    "msn-a\0",
+    "hotmail.com\n* drain:[9.9.9.9]",
+    "\u202emoc.live",
+    "",
+    " ",
+    "\ud800",
+    0,
+    -1,
+    2**63,
+    10**30,
+    1.5,
+    float("nan"),
+    True,
+    None,
+    [],
+    {},
+    ["ALL"],
+    {"a": {"b": []}},
+    ["4Xyz1J1Rz2zQ9"],
+    "00000000-0000-0000-0000-000000000000",
+]
+_KEYS = [
+    "instance",
+    "instances",
+    "domain",
+    "ids",
+    "limit",
+    "cursor",
+    "filter",
+    "text",
+    "since",
+    "until",
+    "top",
+    "pick",
+    "action",
+    "seq",
+    "head",
+    "req_id_of",
+    "plan_hash",
+    "max_rows",
+    "__proto__",
+    "",
+]
+_VERBS = [
+    "hello",
+    "inventory",
+    "snapshot",
+    "queue.list",
+    "queue.groups",
+    "queue.pick",
+    "log.read",
+    "log.search",
+    "journal.read",
+    "queue.run",
+    "instance.reload",
+    "message.hold",
+    "message.delete",
+    "op.result",
+    "audit.anchor",
+    "write.check",
+    "message.headers",
+    "sh",
+    "",
+    "queue.run\n",
+    7,
+    None,
+]
+_MODULES = (
+    "inventory",
+    "snapshot",
+    "listing",
+    "grouping",
+    "picking",
+    "log_read",
+    "log_search",
+    "journal",
+    "write",
+)
+_NOBODY = 65534
+
+
+def random_request(dice: random.Random) -> bytes:
+    """Return a request that is a little wrong, very wrong, or no request at all."""
+    fields: dict[str, Any] = {
+        "v": 1,
+        "req_id": "7b1ffaf5-3f1d-4a65-9b51-f7c1e2f7a001",
+        "verb": dice.choice(_VERBS),
+        "args": {dice.choice(_KEYS): dice.choice(_VALUES) for _ in range(dice.randrange(4))},
+    }
+    if dice.random() < 0.5:
+        fields[dice.choice([*fields, "op_id", "fence", "dry_run", "plan_hash", "more"])] = dice.choice(
+            _VALUES
+        )
+    if dice.random() < 0.1:
+        del fields[dice.choice(list(fields))]
+    text = bytearray(json.dumps(fields).encode())
+    if dice.random() < 0.3:
+        for _ in range(dice.randrange(1, 6)):
+            text[dice.randrange(len(text))] = dice.randrange(256)
+    if dice.random() < 0.05:
+        text = bytearray(b"[" * dice.randrange(1, 100_000))
+    return bytes(text[: dice.randrange(len(text))] if dice.random() < 0.1 else text)
+
+
+def answer_all(count: int, seed: str) -> dict[str, Any]:
+    """Have relayctl answer that many requests in a process of its own, as nobody; tell what went wrong.
+
+    Returns answers by their code, and what was no complete reply. No program runs: one that would is counted.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "w") as told:
+            json.dump(_answer_all(count, random.Random(seed)), told)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        text = told.read()
+    _, status = os.waitpid(child, 0)
+    if status != 0 or not text:
+        return {"codes": {}, "commands": {}, "wrong": [f"the process ended with status {status}"]}
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _answer_all(count: int, dice: random.Random) -> dict[str, Any]:
+    for module in _MODULES:
+        __import__(f"relays.agent.{module}")
+    from relays.agent import serve  # noqa: PLC0415
+
+    # What nobody may not be able to read afterwards.
+    "a".encode("idna")
+
+    os.setgroups([])
+    os.setgid(_NOBODY)
+    os.setuid(_NOBODY)
+    commands: Counter[str] = Counter()
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"):
+            commands[Path(str(arguments[0])).name] += 1
+            raise PermissionError(1, "no program runs here")
+
+    sys.addaudithook(refuse)
+    codes: Counter[str] = Counter()
+    wrong: list[str] = []
+    for _ in range(count):
+        request = random_request(dice)
+        ran = commands.total()
+        code = _answered(serve.serve, request)
+        codes[code] += 1
+        # Without its programs relayctl cannot look at Postfix, which it tells as an internal error.
+        if code.startswith("incomplete") or (code == "internal" and commands.total() == ran):
+            wrong.append(f"{code}: {request[:300]!r}")
+    return {"codes": codes, "commands": commands, "wrong": wrong[:20]}
+
+
+def _answered(serve: Any, request: bytes) -> str:
+    """Return "ok", the code of the error, or "incomplete"."""
+    asked, answer = os.memfd_create("request"), os.memfd_create("answer")
+    try:
+        os.write(asked, request)
+        os.lseek(asked, 0, os.SEEK_SET)
+        serve(asked, answer)
+        size = os.lseek(answer, 0, os.SEEK_CUR)
+        lines = os.pread(answer, size, 0).splitlines()
+        rows = [json.loads(line) for line in lines]
+        if len(rows) < 2 or rows[-1].get("end") is not True:
+            return "incomplete"
+        error = rows[0].get("error") or rows[-1].get("error")
+        return str(error["code"]) if error else "ok"
+    except Exception as error:  # noqa: BLE001 - what is looked for
+        return f"incomplete: {error!r}"
+    finally:
+        os.close(asked)
+        os.close(answer)
