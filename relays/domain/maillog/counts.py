@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from hashlib import sha256
@@ -41,7 +41,7 @@ from relays.domain.maillog.lines import (
     survey,
     unclosed,
 )
-from relays.domain.maillog.stamps import Memo, Stamps
+from relays.domain.maillog.stamps import FRACTION, Memo, Stamps
 from relays.domain.queue import MAX_DOMAIN, NO_DOMAIN, domain_of
 from relays.domain.replies import mask
 from relays.domain.text import printable
@@ -69,27 +69,33 @@ FOREIGN_SAMPLES = 2
 
 # So much is looked at in one go, and more only where a line is longer: what is as small as this stays in the
 # processor's cache. Where a go ends doesn't depend on how the log is fed: nor do the counts.
-_PIECE = 1 << 18
+_PIECE = 1 << 16
 # Stands for so much of a line that is longer: Postfix writes none that begins so.
 _OVERLONG = b"\x01"
 # A memo of so many is begun anew.
 _REMEMBERED = 10_000
 _REPLIES_REMEMBERED = 2_000
+_CLOCKS_REMEMBERED = 8
+# A message's size is found again by so many of the last bytes of what stands before ": from=" and ": to=".
+_SIZE_KEY = 8
 # Messages that are known by their queue id: the last so many, or up to twice as many and a piece's.
 _MESSAGES_REMEMBERED = 32_768
 
-# What is counted is found by the one text that such a line always has (": to=", say), which is fast: no other
-# line is looked at. What follows that is as these have it in nearly all lines; a line that differs is read by
-# the expressions of lines.py. Tests hold the two equal.
+# What is counted is found in one search, by a text that such a line always has (": to=", say): no other line
+# is looked at. What follows is as these have it in nearly all lines. Where it isn't, the last group has it,
+# and the line is read by the expressions of lines.py. Tests hold the two equal.
 #
-# A message's size is found again by the last bytes of its queue id, which are looked back at; there are no
-# groups where a line differs.
-_QUEUED_LINE = re.compile(rb': from=(?:(?<=([^\n]{8}): from=)<[^">\n]{0,400}>, size=(\d{1,15}), nrcpt=\d|)')
-_DELIVERY = re.compile(
-    rb'<[^">\n@]*@([^">\n@]*)>, (?:orig_to=<[^">\n]*>, )?relay=([^, \t\n\r\f\v]*), (?:conn_use=[0-9]+, )?'
-    rb"delay=([0-9]+(?:\.[0-9]+)?), delays=[0-9./]+, dsn=([245]\.[0-9]{1,3}\.[0-9]{1,3}), "
-    rb"status=(sent|deferred|bounced|SOFTBOUNCE) \("
+# The groups of a delivery are what the next one can be counted by that has the same: the recipient's domain
+# and all up to the relay, the delay, and what was said: of mail that was sent dsn and status are enough.
+_COUNTED = re.compile(
+    rb': (?:from=<[^">\n]*>, size=([0-9]{1,15}), nrcpt=[0-9]'
+    rb'|to=<[^"<>\n@]*@([^"<>\n@]*>, (?:orig_to=<[^"<>\n]*>, )?relay=[^, \t\n\r\f\v]*), '
+    rb"(?:conn_use=[0-9]+, )?delay=([0-9]+(?:\.[0-9]+)?), delays=[0-9./]+, "
+    rb"dsn=([245]\.[0-9]{1,3}\.[0-9]{1,3}, status=(?:sent(?= \()|(?:deferred|bounced|SOFTBOUNCE) \([^\n]*))"
+    rb"|client=([^\n]*)|((?:from|to)=[^\n]*))"
 )
+# As many as there are groups, and what stands before.
+_PARTS = _COUNTED.groups + 1
 _CLIENT = re.compile(rb"([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_.*)?")
 
 _DELIVERED = ("sent", "handed_over")
@@ -114,12 +120,8 @@ RowKey = tuple[int, str, str, str, str, str]
 MessageKey = tuple[str, bytes]
 # Domain, relay, delay, dsn, status, reply: as they are spelt.
 _Fields = tuple["bytes | None", ...]
-# Where in a text the lines stand that are to be read by lines.py, and what they seem to be.
-_Odd = dict[tuple[int, int], set[bytes]]
-# A row and the bins beside it.
-_Tally = tuple[list[int], list[int]]
-# Bucket, instance, domain, relay, dsn: the last three as they are spelt.
-_TallyKey = tuple[int, str, bytes, bytes, bytes]
+# Number of the bucket, instance, and the the first and the last group of a delivery.
+_TallyKey = tuple[int, str, bytes, bytes]
 
 
 @dataclass
@@ -136,6 +138,31 @@ class Reply:
     dsn: str
     first: int
     last: int
+
+
+class _Clock(NamedTuple):
+    """How stamps are read that are alike.
+
+    times: by all up to the seconds, which end there. width: of the whole stamp. is_rest: tells whether what
+    is between is what it should be; None where there is nothing between.
+    """
+
+    times: Memo[bytes, int | None]
+    seconds: int
+    width: int
+    is_rest: Callable[[bytes], object] | None
+
+
+class _Tally(NamedTuple):
+    """Where a delivery is counted. bins: of what was delivered; cluster: of the reply, elsewhere.
+
+    deferred: the recipient's domain, "" where the message is not tried again.
+    """
+
+    row: list[int]
+    bins: list[int]
+    cluster: Reply | None
+    deferred: str
 
 
 @dataclass
@@ -186,9 +213,12 @@ class Counter:
     ) -> None:
         self._counts = Counts()
         self._stamps = Stamps(now=now, zone=zone)
+        self._clocks = Memo(self._clock, _CLOCKS_REMEMBERED)
         self._names = names
         self._ours = frozenset(name.encode() for name in (*fleet, *filters))
-        self._pending = bytearray()
+        # Of each piece a line end stands before its first line as well.
+        self._pending = bytearray(b"\n")
+        self._shapes: set[bytes] = set()
         # Of messages: size by the end of the queue id, domain of the last deferral by instance and queue id.
         self._sizes = _Recent[bytes]()
         self._deferred = _Recent[str]()
@@ -207,7 +237,7 @@ class Counter:
         """Take the next bytes of the log."""
         has_litter = any(byte in chunk for byte in LITTER)
         self._pending += chunk.translate(None, LITTER) if has_litter else chunk
-        while len(self._pending) >= _PIECE and self._count_piece():
+        while len(self._pending) > _PIECE and self._count_piece():
             pass
 
     def take(self) -> Counts:
@@ -222,37 +252,34 @@ class Counter:
 
     def finish(self) -> Counts:
         """Take what is left as whole lines. Return what was counted since the last time."""
-        if self._pending and not self._pending.endswith(b"\n"):
+        if not self._pending.endswith(b"\n"):
             self._pending += b"\n"
-        while self._pending:
+        while len(self._pending) > 1:
             self._count_piece()
         return self.take()
 
     def _count_piece(self) -> bool:
         """Count the next whole lines. False: more is needed to tell where the next one ends."""
         pending = self._pending
-        end = pending.rfind(b"\n", 0, _PIECE) + 1 or pending.find(b"\n", 0, MAX_LINE) + 1
+        end = pending.rfind(b"\n", 1, _PIECE + 1) + 1 or pending.find(b"\n", 1, MAX_LINE + 1) + 1
         if end:
-            piece = b"\n" + pending[:end]
-            del pending[:end]
+            with memoryview(pending) as view:
+                piece = bytes(view[:end])
+            del pending[: end - 1]
             self._count(piece)
-        elif len(pending) >= MAX_LINE:
-            pending[:MAX_LINE] = _OVERLONG
+        elif len(pending) > MAX_LINE:
+            pending[1 : MAX_LINE + 1] = _OVERLONG
         else:
             return False
         return True
 
     def _count(self, text: bytes) -> None:
         """Count whole lines, with a line end before each as well."""
-        lines, others = survey(text)
+        lines, others = survey(text, self._shapes)
         self._counts.lines += lines
         self._note_times(text)
-        odd: _Odd = {}
-        self._note_sizes(text, odd)
-        self._count_deliveries(text, odd)
-        self._count_clients(text, odd)
-        for (start, end), kinds in sorted(odd.items()):
-            self._count_odd(text[start:end], kinds)
+        for line in self._count_usual(text):
+            self._count_odd(line)
         for line, is_foreign in others:
             if self._split(line) is None:
                 self._add_unrecognized(line, is_foreign=is_foreign)
@@ -267,73 +294,104 @@ class Counter:
             self._counts.first = first[0] if self._counts.first is None else self._counts.first
             self._counts.last = last[0]
 
-    def _note_sizes(self, text: bytes, odd: _Odd) -> None:
-        sizes = _QUEUED_LINE.findall(text)
-        self._sizes.new.update(sizes)
-        if (b"", b"") not in sizes:
-            return
-        end = 0
-        for match in _QUEUED_LINE.finditer(text):
-            if match.start() >= end and not match.lastindex:
-                end = _note_odd(odd, text, match.start(), b"from=")
+    def _count_usual(self, text: bytes) -> list[bytes]:  # noqa: C901 (see below)
+        """Count the lines that are as nearly all are. Return the others that may tell what is counted.
 
-    def _count_deliveries(self, text: bytes, odd: _Odd) -> None:
-        tallies, bins_of, match = self._tallies, self._bins, _DELIVERY.match
-        size = self._size
-        for at, time, instance, queue_id in self._found(b"to=", text, odd):
-            delivery = match(text, at)
-            if delivery is None:
-                _note_odd(odd, text, at, b"to=")
+        It is one long loop, since a call for each line would cost as much as the rest.
+        """
+        times, seconds, width, is_rest = self._clock_of(text)
+        instances, tallies, bins_of = self._origins, self._tallies, self._bins
+        sizes, old_sizes = self._sizes.new, self._sizes.old
+        others: list[bytes] = []
+        numbers: set[int] = set()
+        parts = _COUNTED.split(text)
+        for nth, (before, size, route, delay, said, client, other) in enumerate(_rows_of(parts)):
+            if size is not None:
+                sizes[before[-_SIZE_KEY:]] = size
                 continue
-            domain, relay, delay, dsn, status = fields = delivery.groups()
-            key = (time - time % BUCKET_S, instance, domain, relay, dsn)
-            tally = tallies.get(key) if status == b"sent" else None
-            if tally:
-                # The same words once more: nearly all that is sent is counted here.
-                row, bins = tally
-                row[0] += 1
-                row[1] += size(queue_id)
+            _, line_end, head = before.rpartition(b"\n")
+            if not line_end:
+                continue  # a remote server's words: a line tells one thing, and that first
+            if other is not None:
+                others.append(b"%b: %b" % (head, other))
+                continue
+            origin, _, queue_id = head.rpartition(b" ")
+            time, instance = times[origin[:seconds]], instances[origin[width:]]
+            if not (
+                (time and instance and 4 < len(queue_id) < 32 and queue_id.isalnum())
+                and (is_rest is None or is_rest(origin[seconds:width]))
+            ):
+                numbers.add(nth)
+                continue
+            if client is not None:
+                if not self._add_usual_client(time, instance, client):
+                    others.append(b"%b: client=%b" % (head, client))
+                continue
+            key = (time // BUCKET_S, instance, route, said)
+            tally = tallies.get(key)
+            if tally is None:
+                if not self._add_new(time, key, delay, queue_id, parts[_PARTS * (nth + 1)]):
+                    numbers.add(nth)
+                continue
+            # The same words once more: nearly all deliveries are counted here.
+            row, bins, cluster, domain = tally
+            size_key = head[-_SIZE_KEY:]
+            row[0] += 1
+            row[1] += int(sizes.get(size_key) or old_sizes.get(size_key) or 0)
+            if bins:
                 bins[bins_of[delay]] += 1
             else:
-                end = delivery.end()
-                reply = text[end : text.find(b"\n", end)]
-                self._add_delivery(time, instance, queue_id, (*fields, reply), key)
+                self._hear_again(cluster, domain, time, (instance, queue_id))
+        return others + _lines_of(text, numbers)
 
-    def _count_clients(self, text: bytes, odd: _Odd) -> None:
-        accepted, clients = self._counts.accepted, self._clients
-        for at, time, instance, _ in self._found(b"client=", text, odd):
-            client = clients[text[at : text.find(b"\n", at)]]
-            if client is None:
-                _note_odd(odd, text, at, b"client=")
-                continue
-            key = (time - time % BUCKET_S, instance, client)
-            accepted[key] = accepted.get(key, 0) + 1
+    def _add_new(self, time: int, key: _TallyKey, delay: bytes, queue_id: bytes, after: bytes) -> bool:
+        """Count the first delivery of its kind. False: where its reply ends is not known.
 
-    def _found(self, kind: bytes, text: bytes, odd: _Odd) -> Iterator[tuple[int, int, str, bytes]]:
-        """Yield where a kind of message goes on, and the line's time, instance and queue id.
-
-        Lines whose beginning is odd are noted instead.
+        after: what stands behind its match.
         """
-        stamps, instances, width = self._stamps, self._origins, self._stamp_width(text)
-        mark = b": " + kind
-        at, skip = 0, len(mark)
-        for before in text.split(mark)[:-1]:
-            at += len(before) + skip
-            start = before.rfind(b"\n") + 1
-            if not start:
-                continue  # a remote server's words: a line tells one thing, and that first
-            space = before.rfind(b" ")
-            time, instance = stamps[before[start : start + width]], instances[before[start + width : space]]
-            queue_id = before[space + 1 :]
-            if time and instance and 4 < len(queue_id) < 32 and queue_id.isalnum():
-                yield at, time, instance, queue_id
-            else:
-                _note_odd(odd, text, at, kind)
+        _, instance, route, said = key
+        dsn, _, outcome = said.partition(b", status=")
+        status, _, reply = outcome.partition(b" (")
+        if status == b"sent":
+            reply, line_end, _ = after[2:].partition(b"\n")
+            if not line_end:
+                return False
+        domain, relay = route.partition(b">")[0], route.rpartition(b", relay=")[2]
+        return self._add_delivery(time, instance, queue_id, (domain, relay, delay, dsn, status, reply), key)
 
-    def _stamp_width(self, text: bytes) -> int:
-        """Return how long the stamps of a text are: lines with others are odd in it."""
+    def _hear_again(self, cluster: Reply | None, domain: str, time: int, message: MessageKey) -> None:
+        """Note a reply that was heard before. domain: of the recipient, "" where it isn't tried again."""
+        if domain:
+            self._deferred.new[message] = domain
+        if cluster:
+            cluster.first, cluster.last = min(cluster.first, time), max(cluster.last, time)
+
+    def _add_usual_client(self, time: int, instance: str, told: bytes) -> bool:
+        """Count a message that came in. False: what follows `client=` is odd."""
+        address = self._clients[told]
+        if address is None:
+            return False
+        accepted, key = self._counts.accepted, (time - time % BUCKET_S, instance, address)
+        accepted[key] = accepted.get(key, 0) + 1
+        return True
+
+    def _clock_of(self, text: bytes) -> _Clock:
+        """Return how the stamps of a text are read: a line with another is odd in it."""
         first = next(filter(None, map(LINE.match, _lines(text))), None)
-        return first.end(1) if first else 0
+        stamp = first[1] if first else b""
+        fraction = FRACTION.match(stamp)
+        if fraction is None:
+            return _Clock(self._stamps, len(stamp), len(stamp), None)
+        seconds, digits, rest = fraction.groups()
+        return self._clocks[len(seconds), len(digits), rest]
+
+    def _clock(self, shape: tuple[int, int, bytes]) -> _Clock:
+        """Return a clock for stamps with a fraction of a second, which is only looked at."""
+        seconds, digits, rest = shape
+        stamps = self._stamps
+        times = Memo[bytes, "int | None"](lambda start: stamps[start + rest], _REMEMBERED)
+        is_rest = re.compile(rb"[.,][0-9]{%d}%b" % (digits, re.escape(rest))).fullmatch
+        return _Clock(times, seconds, seconds + 1 + digits + len(rest), is_rest)
 
     def _split(self, line: bytes) -> tuple[int, str, bytes] | None:
         """Return a line's time, instance and message; None: it is not Postfix's."""
@@ -341,17 +399,17 @@ class Counter:
         time = match and self._stamps[match[1]]
         return (time, self._instances[match[3]], match[4]) if match and time else None
 
-    def _count_odd(self, line: bytes, kinds: set[bytes]) -> None:
+    def _count_odd(self, line: bytes) -> None:
         """Count a line that is written in a rare way, or was cut, or only seems to be one that counts."""
         parts = self._split(line)
-        if not (parts and self._add(*parts, kinds)) and is_postfix(line):
+        if not (parts and self._add(*parts)) and is_postfix(line):
             self._add_unrecognized(line, is_foreign=False)
 
-    def _add(self, time: int, instance: str, message: bytes, kinds: set[bytes]) -> bool:
-        """Count what a message tells, if it is one of these kinds. False: it was cut before it told that."""
+    def _add(self, time: int, instance: str, message: bytes) -> bool:
+        """Count what a message tells. False: it was cut before it told that."""
         whole = MESSAGE.match(message)
         queue_id, text = whole.groups(b"") if whole else (b"", b"")
-        kind = next((kind for kind in kinds if queue_id and text.startswith(kind)), b"")
+        kind = text[: text.find(b"=") + 1] if queue_id else b""
         if kind == b"to=":
             delivery = DELIVERY.match(text)
             return delivery is not None and self._add_delivery(time, instance, queue_id, _fields(delivery))
@@ -379,28 +437,27 @@ class Counter:
         if outcome == "sent":
             handed_over = hop.is_ours or (hop.is_on_host and _QUEUED_AS in reply)
             tally = self._tally(place, domain, "handed_over" if handed_over else "sent", dsn)
-            self._add_delivered(tally, size, delay)
-            if key and not hop.is_on_host:
-                self._remember(key, tally)
-            return True
-        if outcome == "deferred":
-            self._deferred.new[instance, queue_id] = domain
-            if reply.startswith(_SUSPENDED):
-                outcome = "suspended"
-        digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
-        _add_one(self._row((*place, domain, outcome, dsn.decode(), digest)), size)
+            is_told_by_key = not hop.is_on_host
+            if delay:
+                tally.bins[self._bins[delay]] += 1
+        else:
+            if outcome == "deferred":
+                self._deferred.new[instance, queue_id] = domain
+                if reply.startswith(_SUSPENDED):
+                    outcome = "suspended"
+            digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
+            row = self._row((*place, domain, outcome, dsn.decode(), digest))
+            tally = _Tally(row, [], self._counts.replies.get(digest), domain if status == b"deferred" else "")
+            is_told_by_key = True
+        _add_one(tally.row, size)
+        if key and is_told_by_key:
+            self._remember(key, tally)
         return True
 
     def _remember(self, key: _TallyKey, tally: _Tally) -> None:
         if len(self._tallies) >= _REMEMBERED:
             self._tallies.clear()
         self._tallies[key] = tally
-
-    def _add_delivered(self, tally: _Tally, size: int, delay: bytes) -> None:
-        row, bins = tally
-        _add_one(row, size)
-        if delay:
-            bins[self._bins[delay]] += 1
 
     def _add_of_sender(self, time: int, instance: str, queue_id: bytes, text: bytes) -> bool:
         queued = QUEUED.match(text)
@@ -437,7 +494,7 @@ class Counter:
         if bins is None:
             domain = OTHER if len(self._counts.delays) >= MAX_ROWS else self._kept(*place, domain)
             bins = self._counts.delays.setdefault((*place, domain), [0] * (len(DELAY_BOUNDS) + 1))
-        return row, bins
+        return _Tally(row, bins, None, "")
 
     def _row(self, key: RowKey) -> list[int]:
         """Return the row to count in: that of the rest, where there are enough of them."""
@@ -547,14 +604,14 @@ class _Recent(Generic[_Value]):
 
     def __init__(self) -> None:
         self.new: dict[Any, _Value] = {}
-        self._old: dict[Any, _Value] = {}
+        self.old: dict[Any, _Value] = {}
 
     def get(self, key: object) -> _Value | None:
-        return self.new.get(key) or self._old.get(key)
+        return self.new.get(key) or self.old.get(key)
 
     def age(self) -> None:
         if len(self.new) >= _MESSAGES_REMEMBERED:
-            self._old, self.new = self.new, {}
+            self.old, self.new = self.new, {}
 
 
 def _keep_top_domains(counts: Counts, crowded: set[tuple[int, str]]) -> None:
@@ -604,11 +661,17 @@ def name_by_convention(syslog_name: str) -> str:
     return "default" if name in ("postfix", "") else _NOT_A_NAME.sub("_", name)[:63]
 
 
-def _note_odd(odd: _Odd, text: bytes, at: int, kind: bytes) -> int:
-    """Note the line that this stands in. Return where it ends."""
-    start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
-    odd.setdefault((start, end), set()).add(kind)
-    return end
+def _rows_of(parts: list[Any]) -> Iterator[tuple[Any, ...]]:
+    """Return of each match what stands before it, and its groups; parts: what re.split() returns of them."""
+    return zip(*(parts[nth : len(parts) - 1 : _PARTS] for nth in range(_PARTS)))  # noqa: B905 (Python 3.9)
+
+
+def _lines_of(text: bytes, numbers: set[int]) -> list[bytes]:
+    """Return the lines that these of the matches in a text stand in."""
+    if not numbers:
+        return []
+    ats = [match.start() for nth, match in enumerate(_COUNTED.finditer(text)) if nth in numbers]
+    return [text[text.rfind(b"\n", 0, at) + 1 : text.find(b"\n", at)] for at in ats]
 
 
 def _fields(delivery: re.Match[bytes]) -> _Fields:
@@ -619,8 +682,8 @@ def _fields(delivery: re.Match[bytes]) -> _Fields:
 
 
 def _size_key(queue_id: bytes) -> bytes:
-    """Return what _QUEUED_LINE's first group would be."""
-    return (b"]: " + queue_id)[-8:]
+    """Return what a message's size is found again by."""
+    return (b"]: " + queue_id)[-_SIZE_KEY:]
 
 
 def _add_one(row: list[int], size: int) -> None:

@@ -34,6 +34,8 @@ MESSAGE = re.compile(rb"(?:((?=[A-Za-z]*\d|NOQUEUE|\w+: (?:to|from|client)=)[0-9
 _NAMES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._+@-"
 _STAMP_LEFT = rb"(?:<>)?(?: {0,4}::| ?:::) (?:<> )?"
 _POSTFIX_LEFT = re.compile(_STAMP_LEFT + rb" /+\[\]: ")
+# Each that is known is counted in all of a text.
+_MOST_KNOWN = 4
 _FOREIGN_LEFT = re.compile(_STAMP_LEFT + rb"[^:]*: ")
 
 # In brackets a quoted local part may hold anything, even a bracket. Old versions wrote none.
@@ -120,18 +122,29 @@ def is_postfix(line: bytes) -> bool:
     return _POSTFIX_LEFT.match(line.translate(None, _NAMES)) is not None
 
 
-def survey(text: bytes) -> tuple[int, list[tuple[bytes, bool]]]:
+def survey(text: bytes, known: set[bytes]) -> tuple[int, list[tuple[bytes, bool]]]:
     """Return how many lines a text has, and those that don't begin like one of Postfix's.
 
     The text begins and ends with a line end. With each line: whether it begins as another program's does.
+    known: what lines of Postfix's were seen to leave at their beginning, a line end before it; more is added.
     """
-    left = text.translate(None, _NAMES).split(b"\n")[1:-1]
-    strange = {shape for shape in set(left) if not _POSTFIX_LEFT.match(shape)}
+    left = text.translate(None, _NAMES)
+    lines = left.count(b"\n") - 1
+    if sum(map(left.count, known)) == lines:
+        return lines, []
+    shapes = left.split(b"\n")[1:-1]
+    strange = set()
+    for shape in set(shapes):
+        match = _POSTFIX_LEFT.match(shape)
+        if not match:
+            strange.add(shape)
+        elif len(known) < _MOST_KNOWN:
+            known.add(b"\n" + match[0])
     if not strange:
-        return len(left), []
+        return lines, []
     whole = text.split(b"\n")[1:-1]
-    numbers = compress(range(len(left)), map(strange.__contains__, left))
-    return len(left), [(whole[nth], _FOREIGN_LEFT.match(left[nth]) is not None) for nth in numbers]
+    numbers = compress(range(lines), map(strange.__contains__, shapes))
+    return lines, [(whole[nth], _FOREIGN_LEFT.match(shapes[nth]) is not None) for nth in numbers]
 
 
 def parse_message(message: bytes) -> Message | None:

@@ -19,6 +19,8 @@ _STAMP = re.compile(
     rb"|\d{4} [A-S][a-z]{2} [ \d]?\d \d\d:\d\d)"
     rb":(\d\d)(?:[.,]\d{1,9})?(Z| ?[+-]\d\d:?\d\d)?(?: <[\w.]{1,19}>)?\Z"
 )
+# A stamp with a fraction of a second: what stands before, its digits, and what stands behind.
+FRACTION = re.compile(rb"(.*:\d\d)[.,](\d{1,9})(.*)\Z")
 
 _MONTHS = {
     month: number
