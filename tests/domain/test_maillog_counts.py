@@ -176,6 +176,47 @@ def test_bytes_are_the_sizes_of_the_messages(queue_id: str) -> None:
     assert (n, size) == (3, 3 * 4321)
 
 
+def test_a_remote_server_s_words_are_no_size() -> None:
+    log = b"Nov 20 15:49:02 iron postfix/qmgr[311]: 4jWKWh04b5z1T1: from=<o@r.example>, size=5000, nrcpt=1\n"
+    forged = delivery("sent (250 4jWKWh04b5z1T1: from=<>, size=1, nrcpt=1 (queue active))")
+
+    assert [size for _, size in counted(log + forged + delivery()).rows.values()] == [10_000]
+
+
+def test_what_is_told_again_in_the_same_words_is_counted_alike() -> None:
+    said = "deferred (host mx.a.example[203.0.113.1] said: 421 4.7.0 try again later)"
+    ids = ["4jWKWh04b5z1T1", "4jWKWh04b5z1T2", "4jWKWh04b5z1T3"]
+    stamps = ["Nov 20 15:49:04", "Nov 20 15:49:09", "Nov 20 15:48:59"]
+    log = b"".join(delivery(said, queue_id=name, stamp=at) for name, at in zip(ids, stamps, strict=True))
+    end = f"Nov 20 15:49:30 iron postfix-msn-a/qmgr[1]: {ids[1]}: from=<o@r.example>, status=expired, back\n"
+
+    counts = counted(log + end.encode())
+
+    told = {(domain, outcome): n for (_, _, domain, outcome, _, _), (n, _) in counts.rows.items()}
+    assert told == {("a.example", "deferred"): 3, ("a.example", "expired"): 1}
+    (reply,) = counts.replies.values()
+    assert reply.last - reply.first == 10
+
+
+@pytest.mark.parametrize(
+    ("stamp", "is_read"),
+    [
+        ("2026-11-20T15:49:04.000001+00:00", True),
+        ("2026-11-20T16:49:04.000001+01:00", True),
+        ("2026-11-20T15:49:04+00:00", True),
+        ("Nov 20 15:49:04", True),
+        ("2026-11-20T15:49:04.0000x1+00:00", False),
+        ("2026-11-20T15:49:04.000001+00:0x", False),
+    ],
+)
+def test_stamps_of_other_forms_stand_in_one_log(stamp: str, is_read: bool) -> None:
+    counts = counted(delivery(stamp="2026-11-20T15:49:02.123456+00:00") + delivery(stamp=stamp))
+
+    assert sum(n for n, _ in counts.rows.values()) == 1 + is_read
+    assert len({ts for ts, *_ in counts.rows}) == 1
+    assert counts.unrecognized == (not is_read)
+
+
 def test_the_host_that_was_tried_is_the_domain_s_mx() -> None:
     mx = counted(CASES).mx
 

@@ -306,12 +306,12 @@ class Counter:
         numbers: set[int] = set()
         parts = _COUNTED.split(text)
         for nth, (before, size, route, delay, said, client, other) in enumerate(_rows_of(parts)):
+            if b"\n" not in before:
+                continue  # a remote server's words: a line tells one thing, and that first
             if size is not None:
                 sizes[before[-_SIZE_KEY:]] = size
                 continue
-            _, line_end, head = before.rpartition(b"\n")
-            if not line_end:
-                continue  # a remote server's words: a line tells one thing, and that first
+            head = before[before.rfind(b"\n") + 1 :]
             if other is not None:
                 others.append(b"%b: %b" % (head, other))
                 continue
