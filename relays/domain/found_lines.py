@@ -14,7 +14,7 @@ _INSTANCE = re.compile(r"\A(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,62}|)\Z")
 class HostLine(NamedTuple):
     """A line by the host's clock (seconds since 1970). instance: "" where none logs so."""
 
-    time: float
+    time: int
     instance: str
     queue_id: str
     text: str
@@ -24,7 +24,7 @@ def parse_line(row: Mapping[str, Any]) -> HostLine:
     """Return a row of the kind `line`. Raises BadRow."""
     instance = {"instance": row.get("instance") or ""}
     return HostLine(
-        fields.seconds(row, "time"),
+        fields.needed_count(row, "time"),
         fields.matching(instance, "instance", _INSTANCE),
         fields.matching(row, "queue_id", _QUEUE_ID),
         fields.text(row, "text", MAX_LINE),

@@ -132,8 +132,8 @@ def _host_row(host: Mapping[str, Any]) -> HostRow:
     reading = host["state"] == "reading" and total
     return HostRow(
         name=host["name"],
-        state=host["state"],
-        tone=_HOST_TONES.get(host["state"], "idle"),
+        state="done in part" if host["state"] == "done" and host["problems"] else host["state"],
+        tone="warn" if host["problems"] else _HOST_TONES.get(host["state"], "idle"),
         lines=count(host["lines"]),
         read=f"{size(read)} read, {size(total)} there" if total else "",
         percent=min(99, 100 * read // total) if reading else None,
@@ -197,7 +197,7 @@ def _facts(message: Message, now: datetime) -> list[tuple[str, str]]:
         ("first line", _at_seconds(message.first, now)),
         ("size", "" if message.size is None else size(message.size)),
         ("recipients", "" if message.recipients is None else count(message.recipients)),
-        ("left the queue", f"after {took}" if message.removed else "not by these lines"),
+        ("left the queue after", took) if message.removed else ("still in the queue,", "by these lines"),
     ]
     return [(name, value) for name, value in facts if value]
 

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from relays.domain.fields import MAX_COUNT
 from relays.domain.text import printable
 from relays.domain.trace import FoundLine, Lead, Place, leads, messages
 from relays.domain.trace_question import QUEUE_ID, Question, arrival_of
@@ -223,9 +224,12 @@ class _Reader:
         self.told.total_bytes = max(self.told.total_bytes, piece.total_bytes)
         self.told.problems = _distinct([*self.told.problems, *piece.problems])
         return [
-            FoundLine(self.told.name, int(line.time) - self._skew_s, line.instance, line.queue_id, line.text)
+            FoundLine(self.told.name, self._our_time(line.time), line.instance, line.queue_id, line.text)
             for line in piece.lines
         ]
+
+    def _our_time(self, seconds: int) -> int:
+        return min(max(0, seconds - self._skew_s), MAX_COUNT)
 
     def _next_ask(self) -> _Ask | None:
         if self.asks and not self._no_texts:
@@ -252,8 +256,8 @@ class _Reader:
             _LIMITS,
             texts=ask.texts,
             ids=ask.ids,
-            since=max(0, ask.since + self._skew_s),
-            until=ask.until + self._skew_s,
+            since=min(max(0, ask.since + self._skew_s), MAX_COUNT),
+            until=min(max(0, ask.until + self._skew_s), MAX_COUNT),
             at=at,
             budget_ms=FIRST_PIECE_MS if self._pieces == 1 else PIECE_MS,
         )

@@ -94,9 +94,16 @@ def test_addresses_lose_what_tells_whose_they_are(text: str, told: str) -> None:
 
 def test_a_row_is_a_line_with_what_cannot_be_seen_spelt_out() -> None:
     row = {"kind": "line", "time": 5, "instance": None, "queue_id": "", "file": "x", "text": "a\x1b[31m"}
-    assert parse_line(row) == (5.0, "", "", "a\\x1b[31m")
+    assert parse_line(row) == (5, "", "", "a\\x1b[31m")
     problem = {"code": "not_readable", "what": "log", "detail": "/var/log/mail.log.2.gz: no"}
     assert parse_problem(problem) == "not readable: /var/log/mail.log.2.gz: no"
-    for wrong in ({"time": "x"}, {"instance": "../x"}, {"queue_id": "a b"}, {"text": 5}):
+    for wrong in (
+        {"time": "x"},
+        {"time": 2**40},
+        {"time": 5.5},
+        {"instance": "../x"},
+        {"queue_id": "a b"},
+        {"text": 5},
+    ):
         with pytest.raises(BadRow):
             parse_line(row | wrong)

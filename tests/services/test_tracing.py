@@ -153,6 +153,14 @@ def test_a_search_without_end_is_cut_off(hosts: Hosts, monkeypatch: pytest.Monke
     assert states(under_way)["rustin"] == "cut"
 
 
+def test_a_clock_that_is_years_off_asks_for_no_time_that_cannot_be(hosts: Hosts, anna: User) -> None:
+    hosts.says["rustin"] = lambda **_: piece(("8BE8F5E79", "removed"))
+    for skew_s in (3e9, -3e9):
+        Host.objects.update(clock_skew_s=skew_s)
+        assert trace_run(trace_id=asked_by(anna).pk)
+    assert all(0 <= wanted["since"] <= wanted["until"] < 2**31 for _, wanted in hosts.asked)
+
+
 def test_a_host_s_own_clock_is_minded(hosts: Hosts) -> None:
     Host.objects.update(clock_skew_s=100.2)
     hosts.says["rustin"] = lambda **_: piece(("8BE8F5E79", "removed"))
