@@ -102,16 +102,16 @@ def writer(instance_ids: list[int], at: datetime) -> float:
         Reading(
             instance_id=pk,
             at=at,
-            incoming=1,
-            active=20,
+            incoming=pk % 3,
+            active=pk % 40,
             deferred=pk % 500,
-            hold=0,
+            hold=pk % 2,
             corrupt=None,
-            oldest_s=90,
-            size_bytes=551_233,
-            state="ok",
-            top_reply="host mx.example[203.0.113.10] said: 421 4.7.0 Too much mail from this address",
-            top_reply_count=400,
+            oldest_s=pk % 7200,
+            size_bytes=1000 * pk,
+            state="throttled" if pk % 10 == 0 else "ok",
+            top_reply=f"host mx{pk}.example[203.0.113.10] said: 421 4.7.0 Too much mail from this address",
+            top_reply_count=pk % 400,
         )
         for pk in instance_ids
     ]

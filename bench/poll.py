@@ -84,13 +84,20 @@ def measure(count: int, *, with_ansible: bool) -> dict[str, list[dict[str, float
     with far_side() as sshd, clients(sshd) as ask:
         asked: dict[str, Callable[[], dict[str, float]]] = dict(ask)
         if with_ansible:
+            say("installing ansible-core, once")
             asked["ansible"] = ansible(sshd)
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in asked}
         for number in range(count):
             for name, poll in asked.items():
+                say(f"round {number + 1} of {count}, {name}")
                 rounds[name].append(poll())
-                print(f"round {number + 1}, {name}: {rounds[name][-1]['wall_s']:.2f} s", file=sys.stderr)
+                say(f"round {number + 1} of {count}, {name}: {rounds[name][-1]['wall_s']:.2f} s")
     return rounds
+
+
+def say(what: str) -> None:
+    """Tell what is going on: a round of ansible is a minute of silence."""
+    print(what, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -166,7 +173,7 @@ def clients(sshd: Sshd) -> Iterator[dict[str, Callable[[], dict[str, float]]]]:
         try:
             for name, key in keys.items():
                 started[name] = _start(name, key, sshd, Path(data) / name)
-            yield {name: _ask(process) for name, process in started.items()}
+            yield {name: _ask(name, process) for name, process in started.items()}
         finally:
             for process in started.values():
                 process.communicate()
@@ -191,7 +198,7 @@ def _start(name: str, key: Path, sshd: Sshd, data: Path) -> "subprocess.Popen[st
     )
 
 
-def _ask(process: "subprocess.Popen[str]") -> Callable[[], dict[str, float]]:
+def _ask(name: str, process: "subprocess.Popen[str]") -> Callable[[], dict[str, float]]:
     def poll() -> dict[str, float]:
         assert process.stdin and process.stdout
         process.stdin.write("poll\n")
@@ -199,7 +206,8 @@ def _ask(process: "subprocess.Popen[str]") -> Callable[[], dict[str, float]]:
         taken: dict[str, float] = json.loads(process.stdout.readline())
         return taken
 
-    poll()  # Connects; no round.
+    say(f"{name}: connecting to {HOSTS} hosts")
+    poll()  # No round.
     return poll
 
 

@@ -22,24 +22,40 @@ def run(statement: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None
     """Run a statement over rows in the way that is fast on this database; `columns` gives their types.
 
     `{name}` in the statement is a value of the row, `{source}` where the rows come from. On SQLite the
-    statement runs once a row, prepared once. On PostgreSQL it runs once, over an array a column, because
-    a round trip a row costs more than the writing.
+    statement runs once a row, prepared once. On PostgreSQL it runs once, over all rows, because a round trip
+    a row costs more than the writing.
     """
     if not rows:
         return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Side by side in a SELECT, arrays are unnested as they are read; in FROM each is stored first.
-            arrays = ", ".join(f"unnest(%s::{kind}[]) AS {name}" for name, kind in columns.items())
-            given = f"FROM (SELECT {arrays}) AS given"
-            sql = statement.format(source=given, **{name: f"given.{name}" for name in columns})
-            values = zip(columns.values(), zip(*rows, strict=True), strict=True)
-            cursor.execute(sql, [_array(kind, column) for kind, column in values])
+            source, values = _source(columns, rows)
+            sql = statement.format(source=source, **{name: f"given.{name}" for name in columns})
+            cursor.execute(sql, values)
         else:
             # SQLite's own numbered parameters: a value may stand in a statement twice.
             numbered = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
             sql = statement.format(source="", **numbered)
             cursor.executemany(sql, rows)
+
+
+def _source(columns: Mapping[str, str], rows: Sequence[Row]) -> tuple[str, list[Any]]:
+    """Return the FROM of a PostgreSQL statement, and its parameters: an array a column.
+
+    What all rows share, such as the time of a poll, is sent once: reading arrays takes a third of the time.
+    """
+    selected: list[str] = []
+    values: list[Any] = []
+    for (name, kind), column in zip(columns.items(), zip(*rows, strict=True), strict=True):
+        # The first column is the key, and gives the rows their number.
+        if values and column[0] == column[-1] and column.count(column[0]) == len(column):
+            selected.append(f"%s::{kind} AS {name}")
+            values.append(column[0])
+        else:
+            # Side by side in a SELECT, arrays are unnested as they are read; in FROM each is stored first.
+            selected.append(f"unnest(%s::{kind}[]) AS {name}")
+            values.append(_array(kind, column))
+    return f"FROM (SELECT {', '.join(selected)}) AS given", values
 
 
 def _array(kind: str, values: tuple[Any, ...]) -> str:
