@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from relays.charts.zone import Zone
 from relays.selectors.outcome_page import delay_words
 from relays.selectors.outcomes import Span
 
@@ -25,9 +26,9 @@ _DELAY_TEXTS = ("1 s", "10 s", "1 min", "10 min", "1 h", "1 d")
 _LEAST_DELAY_S = 0.1
 
 
-def outcomes_figure(spans: Sequence[Span], span_s: int, first: int, last: int) -> dict[str, Any]:
+def outcomes_figure(spans: Sequence[Span], span_s: int, first: int, last: int, zone: Zone) -> dict[str, Any]:
     """Return the figure from `first` to `last` (seconds since 1970); span_s: the length of a span."""
-    times = [span.ts * 1000 for span in spans]
+    times = [zone.axis(span.ts) for span in spans]
     bars = len(spans) <= MOST_BARS
     kinds = [
         (name, numbers)
@@ -42,7 +43,7 @@ def outcomes_figure(spans: Sequence[Span], span_s: int, first: int, last: int) -
             _delay("delay p50", times, [span.delay(0.5) for span in spans], "solid"),
             _delay("delay p95", times, [span.delay(0.95) for span in spans], "dot"),
         ],
-        "layout": _layout(first, last),
+        "layout": _layout(first, last, zone),
     }
 
 
@@ -108,7 +109,7 @@ def _delay(name: str, times: list[int], delays: list[float | None], dash: str) -
     }
 
 
-def _layout(first: int, last: int) -> dict[str, Any]:
+def _layout(first: int, last: int, zone: Zone) -> dict[str, Any]:
     fixed = {"fixedrange": True, "automargin": True}
     return {
         "margin": {"l": 56, "r": 16, "t": 8, "b": 40},
@@ -124,9 +125,9 @@ def _layout(first: int, last: int) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "xaxis": {
             "type": "date",
-            "range": [first * 1000, last * 1000],
+            "range": [zone.axis(first), zone.axis(last)],
             "anchor": "y3",
-            "title": {"text": "UTC"},
+            "title": {"text": zone.title},
         },
         "yaxis": fixed
         | {

@@ -9,6 +9,7 @@ from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.http import quote_etag
 
 from relays.charts.outcomes import outcomes_figure
+from relays.charts.zone import zone_at
 from relays.selectors.outcomes import Scope, counted, outcomes_over_time, version_tag
 from relays.selectors.ranges import range_named
 
@@ -28,7 +29,7 @@ def outcomes_chart(request: HttpRequest, scope: Scope) -> HttpResponse:
     # Up to the end of the span that goes on: half of its bar would be out of sight otherwise.
     last = (int(now.timestamp()) // chosen.span_s + 1) * chosen.span_s
     first = chosen.first(now, chosen.span_s)
-    response = figure_response(outcomes_figure(spans, chosen.span_s, first, last))
+    response = figure_response(outcomes_figure(spans, chosen.span_s, first, last, zone_at(now)))
     response["ETag"] = etag
     patch_cache_control(response, private=True, no_cache=True)
     return response

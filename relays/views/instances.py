@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from relays.charts.ages import ages_figure
 from relays.charts.counts import Count, counts_figure
+from relays.charts.zone import zone_at
 from relays.domain.words import visible
 from relays.forms.instances import MatchForm
 from relays.models import Instance
@@ -82,8 +83,9 @@ def instance_match(request: HttpRequest, pk: int) -> HttpResponse:
 def counts_chart(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the queues over time as a plotly figure; ?range= is a key of RANGES."""
     chosen = range_named(request.GET.get("range"))
-    rows = counts_over_time(_instance(pk), chosen, timezone.now())
-    return figure_response(counts_figure([Count._make(row) for row in rows], chosen.sample_span_s))
+    now = timezone.now()
+    counts = [Count._make(row) for row in counts_over_time(_instance(pk), chosen, now)]
+    return figure_response(counts_figure(counts, chosen.sample_span_s, zone_at(now)))
 
 
 @never_cache

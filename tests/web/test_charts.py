@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import plotly.graph_objects as go
+import pytest
+from django.utils import timezone
 from plotly.offline import get_plotlyjs_version
 
 from relays.charts.ages import ages_figure
 from relays.charts.counts import Count, counts_figure
 from relays.charts.outcomes import MOST_BARS, outcomes_figure
+from relays.charts.zone import UTC_ZONE, Zone, zone_at
 from relays.domain.shares import Outcome
 from relays.selectors.instances import AGES
 from relays.selectors.outcomes import NOTHING, Span
@@ -23,29 +27,30 @@ def spans(number: int) -> list[Span]:
 
 def test_plotly_accepts_the_figures() -> None:
     for number in (0, 1, MOST_BARS + 1):
-        go.Figure(outcomes_figure(spans(number), 3600, 0, 3600 * number))
-    go.Figure(counts_figure(COUNTS, 300))
-    go.Figure(counts_figure([], 300))
+        go.Figure(outcomes_figure(spans(number), 3600, 0, 3600 * number, UTC_ZONE))
+    go.Figure(counts_figure(COUNTS, 300, UTC_ZONE))
+    go.Figure(counts_figure([], 300, UTC_ZONE))
     go.Figure(ages_figure(["hotmail.com", "a" * 90 + ".example"], list(AGES), [[0, 1] * 5, [2] * 10]))
     go.Figure(ages_figure([], list(AGES), []))
 
 
 def test_a_missing_span_is_a_gap_not_a_line() -> None:
-    (deferred, *_) = counts_figure(COUNTS, 300)["data"]
+    (deferred, *_) = counts_figure(COUNTS, 300, UTC_ZONE)["data"]
     assert deferred["x"] == [0, 300_000, 600_000, 1_200_000]
     assert deferred["y"] == [5, 6, None, 9]
 
 
 def test_few_spans_are_bars_that_begin_where_the_span_does_and_many_are_areas() -> None:
-    few = outcomes_figure(spans(3), 3600, 0, 10_800)["data"][0]
+    few = outcomes_figure(spans(3), 3600, 0, 10_800, UTC_ZONE)["data"][0]
     assert (few["type"], few["offset"], few["x"]) == ("bar", 0, [0, 3_600_000, 7_200_000])
-    many = outcomes_figure(spans(MOST_BARS + 1), 3600, 0, 10_800)["data"][0]
+    many = outcomes_figure(spans(MOST_BARS + 1), 3600, 0, 10_800, UTC_ZONE)["data"][0]
     assert (many["type"], many["stackgroup"]) == ("scatter", "outcomes")
 
 
 def test_what_never_happened_has_no_trace_but_the_usual_outcomes_always_have() -> None:
     names = [
-        trace["name"] for trace in outcomes_figure([Span(0, Outcome(sent=1), NOTHING)], 300, 0, 1)["data"]
+        trace["name"]
+        for trace in outcomes_figure([Span(0, Outcome(sent=1), NOTHING)], 300, 0, 1, UTC_ZONE)["data"]
     ]
     assert names == [
         "sent",
@@ -59,8 +64,36 @@ def test_what_never_happened_has_no_trace_but_the_usual_outcomes_always_have() -
 
 
 def test_deferred_and_suspended_are_apart_and_add_up() -> None:
-    traces = {trace["name"]: trace["y"] for trace in outcomes_figure(spans(1), 300, 0, 1)["data"]}
+    traces = {trace["name"]: trace["y"] for trace in outcomes_figure(spans(1), 300, 0, 1, UTC_ZONE)["data"]}
     assert (traces["deferred"], traces["suspended"]) == ([5], [4])
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "zone"),
+    [
+        ("UTC", datetime(2026, 7, 1, tzinfo=UTC), UTC_ZONE),
+        ("Europe/Berlin", datetime(2026, 7, 1, tzinfo=UTC), Zone(7200, "Europe/Berlin, UTC+02:00")),
+        ("Europe/Berlin", datetime(2026, 11, 1, tzinfo=UTC), Zone(3600, "Europe/Berlin, UTC+01:00")),
+        ("America/St_Johns", datetime(2026, 1, 1, tzinfo=UTC), Zone(-12_600, "America/St_Johns, UTC-03:30")),
+    ],
+)
+def test_an_axis_is_in_the_time_zone_of_the_pages_and_names_it(name: str, at: datetime, zone: Zone) -> None:
+    with timezone.override(name):
+        assert zone_at(at) == zone
+    outcomes = outcomes_figure(spans(2), 3600, 0, 7200, zone)
+    counts = counts_figure(COUNTS, 300, zone)
+    first_ms = 1000 * zone.offset_s
+    assert (outcomes["data"][0]["x"][0], counts["data"][0]["x"][0]) == (first_ms, first_ms)
+    assert outcomes["layout"]["xaxis"]["range"] == [first_ms, first_ms + 7_200_000]
+    assert {figure["layout"]["xaxis"]["title"]["text"] for figure in (outcomes, counts)} == {zone.title}
+
+
+def test_an_hour_that_clocks_show_twice_is_drawn_once() -> None:
+    autumn = int(datetime(2026, 10, 25, tzinfo=UTC).timestamp())
+    hours = [Span(autumn + 3600 * n, Outcome(sent=1), NOTHING) for n in range(3)]
+    with timezone.override("Europe/Berlin"):
+        figure = outcomes_figure(hours, 3600, 0, 1, zone_at(datetime(2026, 10, 26, tzinfo=UTC)))
+    assert len(set(figure["data"][0]["x"])) == 3
 
 
 def test_a_domain_that_holds_markup_is_text() -> None:
