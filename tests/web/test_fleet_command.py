@@ -1,12 +1,13 @@
 """`manage.py fleet`."""
 
 import json
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
 
-from relays.models import Host
+from relays.models import Host, InstanceState
 from tests.factories import fleet_make, host_make, instance_make
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +35,7 @@ def test_json_has_exactly_the_documented_keys() -> None:
         "queues": {"incoming": 0, "active": 3, "deferred": 412, "hold": 0, "corrupt": None},
         "oldest_s": 2280,
         "state": "throttled",
+        "last_hour": None,
     }
     states = {host["name"]: (host["state"], host["error"]) for host in report["hosts"]}
     assert states["rustin"] == ("fresh", "")
@@ -48,6 +50,25 @@ def test_json_of_what_was_never_read_is_null() -> None:
     assert set(row["queues"].values()) == {None}
     assert (row["sampled_at"], row["provider"], row["address"]) == (None, None, None)
     assert report["hosts"][0]["last_success_at"] is None
+
+
+def test_json_tells_the_last_hour_of_an_instance_whose_log_was_read() -> None:
+    instance = instance_make(host_make(), "msn-a", 1, 60, provider="msn")
+    hour = {
+        "sent": 620,
+        "deferred": 57,
+        "suspended": 12,
+        "bounced": 3,
+        "expired": 1,
+        "handed_over": 2,
+        "accepted": 700,
+    }
+    InstanceState.objects.filter(instance=instance).update(
+        outcomes_at=datetime(2026, 11, 21, 0, 12, 18, 5, tzinfo=UTC),
+        **{f"hour_{name}": number for name, number in hour.items()},
+    )
+    (row,) = json.loads(fleet("--json"))["instances"]
+    assert row["last_hour"] == {"until": "2026-11-21T00:12:18+00:00", **hour}
 
 
 def test_text_is_a_table_under_the_hosts_that_do_not_answer() -> None:
