@@ -153,6 +153,8 @@ def make_history() -> None:
         for suffix, span in (("hour", [hour - 86400, 3600, hour]), ("day", [day - 8 * 86400, 86400, day])):
             cursor.execute(_REPLIES.format(suffix=suffix), span)
             cursor.execute(_DOMAINS.format(suffix=suffix), span)
+            cursor.execute(_FLEET_DOMAINS.format(suffix=suffix))
+            cursor.execute(_PROVIDER_REPLIES.format(suffix=suffix))
         # As autovacuum does within minutes: PostgreSQL plans by what it knows of the tables.
         cursor.execute("ANALYZE")
     # What was set for the filling ends with its connection.
@@ -185,6 +187,14 @@ INSERT INTO relays_domainoutcomes{{suffix}} (instance_id, domain_id, ts, {_KINDS
 SELECT instance.id, domain.id, span.ts, instance.id %% 90, domain.id %% 7, 0, 1, 0, 0, 0
 FROM relays_instance AS instance CROSS JOIN span
 JOIN relays_recipientdomain AS domain ON domain.provider_id = instance.provider_id"""
+
+_FLEET_DOMAINS = f"""INSERT INTO relays_fleetdomainoutcomes{{suffix}} (domain_id, ts, {_KINDS})
+SELECT domain_id, ts, {", ".join(f"SUM({kind})" for kind in _KINDS.split(", "))}
+FROM relays_domainoutcomes{{suffix}} GROUP BY domain_id, ts"""
+_PROVIDER_REPLIES = """INSERT INTO relays_providerreplycounts{suffix}
+    (provider_id, cluster_id, ts, deferred, suspended, bounced, softbounce)
+SELECT provider_id, cluster_id, ts, SUM(deferred), SUM(suspended), SUM(bounced), SUM(softbounce)
+FROM relays_replycounts{suffix} GROUP BY provider_id, cluster_id, ts"""
 
 
 def _outcomes(model: type[Any]) -> str:

@@ -19,6 +19,8 @@ from relays.models import (
     Client,
     DomainOutcomesDay,
     DomainOutcomesHour,
+    FleetDomainOutcomesDay,
+    FleetDomainOutcomesHour,
     Host,
     Instance,
     InstanceState,
@@ -33,6 +35,8 @@ from relays.models import (
     ProviderHour,
     ProviderOutcomesDay,
     ProviderOutcomesHour,
+    ProviderReplyCountsDay,
+    ProviderReplyCountsHour,
     QueueRead,
     QueueSnapshot,
     RecipientDomain,
@@ -243,6 +247,8 @@ def outcomes_make(
         )[0]
         _add(DomainOutcomesHour, 3600, at, {"instance": instance, "domain": row}, counts)
         _add(DomainOutcomesDay, 86400, at, {"instance": instance, "domain": row}, counts)
+        _add(FleetDomainOutcomesHour, 3600, at, {"domain": row}, counts)
+        _add(FleetDomainOutcomesDay, 86400, at, {"domain": row}, counts)
     if now - at < timedelta(hours=1):
         _add_to_last_hour(instance, now, counts)
 
@@ -282,9 +288,12 @@ def replies_make(
 ) -> None:
     """Add how often an instance heard a cluster (deferred, suspended, bounced, softbounce), a minute ago."""
     at = at or timezone.now() - timedelta(minutes=1)
-    keys = {"instance": instance, "provider": provider or instance.provider, "cluster": cluster}
+    whole = {"provider": provider or instance.provider, "cluster": cluster}
+    keys = {"instance": instance} | whole
     _add(ReplyCountsHour, 3600, at, keys, counts)
     _add(ReplyCountsDay, 86400, at, keys, counts)
+    _add(ProviderReplyCountsHour, 3600, at, whole, counts)
+    _add(ProviderReplyCountsDay, 86400, at, whole, counts)
 
 
 def accepted_make(

@@ -160,6 +160,34 @@ class DomainOutcomesDay(_DomainOutcomes):
         indexes = [models.Index(fields=["ts"], name="domain_outcomes_day_ts")]
 
 
+class _FleetDomainOutcomes(_OutcomeCounts):
+    """A recipient domain through all instances: a provider's page would have to add up millions of rows."""
+
+    domain = models.ForeignKey(RecipientDomain, on_delete=models.CASCADE, db_index=False, related_name="+")
+    ts = models.PositiveIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class FleetDomainOutcomesHour(_FleetDomainOutcomes):
+    """An hour."""
+
+    pk = models.CompositePrimaryKey("domain_id", "ts")
+
+    class Meta:
+        indexes = [models.Index(fields=["ts"], name="fleet_domain_hour_ts")]
+
+
+class FleetDomainOutcomesDay(_FleetDomainOutcomes):
+    """A UTC day."""
+
+    pk = models.CompositePrimaryKey("domain_id", "ts")
+
+    class Meta:
+        indexes = [models.Index(fields=["ts"], name="fleet_domain_day_ts")]
+
+
 class ReplyCluster(models.Model):
     """Replies that say the same: domain/replies.py masks what varies, and the digest names the text."""
 
@@ -180,7 +208,6 @@ class ReplyCluster(models.Model):
 class _ReplyCounts(models.Model):
     """How often a cluster was heard, apart by outcome."""
 
-    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, db_index=False, related_name="+")
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, db_index=False, related_name="+")
     cluster = models.ForeignKey(ReplyCluster, on_delete=models.CASCADE, db_index=False, related_name="+")
     ts = models.PositiveIntegerField()
@@ -193,7 +220,14 @@ class _ReplyCounts(models.Model):
         abstract = True
 
 
-class ReplyCountsHour(_ReplyCounts):
+class _InstanceReplyCounts(_ReplyCounts):
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, db_index=False, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class ReplyCountsHour(_InstanceReplyCounts):
     """An hour of one cluster through one instance, for one provider's recipients."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id", "cluster_id")
@@ -202,13 +236,25 @@ class ReplyCountsHour(_ReplyCounts):
         indexes = [models.Index(fields=["provider", "ts"], name="reply_counts_hour_provider_ts")]
 
 
-class ReplyCountsDay(_ReplyCounts):
+class ReplyCountsDay(_InstanceReplyCounts):
     """A UTC day of one cluster through one instance, for one provider's recipients."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts", "provider_id", "cluster_id")
 
     class Meta:
         indexes = [models.Index(fields=["provider", "ts"], name="reply_counts_day_provider_ts")]
+
+
+class ProviderReplyCountsHour(_ReplyCounts):
+    """An hour of one cluster through all instances, for one provider's recipients."""
+
+    pk = models.CompositePrimaryKey("provider_id", "ts", "cluster_id")
+
+
+class ProviderReplyCountsDay(_ReplyCounts):
+    """A UTC day of one cluster through all instances, for one provider's recipients."""
+
+    pk = models.CompositePrimaryKey("provider_id", "ts", "cluster_id")
 
 
 class LogSource(models.Model):

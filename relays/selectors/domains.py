@@ -10,11 +10,19 @@ from django.db.models import F, Model, QuerySet, Sum
 from relays.domain.maillog.counts import OTHER
 from relays.domain.shares import Outcome, percent, rose
 from relays.domain.words import visible
-from relays.models import DomainOutcomesDay, DomainOutcomesHour, Provider, RecipientDomain
+from relays.models import (
+    DomainOutcomesDay,
+    DomainOutcomesHour,
+    FleetDomainOutcomesDay,
+    FleetDomainOutcomesHour,
+    Provider,
+    RecipientDomain,
+)
 from relays.selectors.outcomes import Scope
 from relays.selectors.ranges import DAY_S, HOUR_S, RANGES, Range
 
-_TABLES: dict[int, type[Model]] = {HOUR_S: DomainOutcomesHour, DAY_S: DomainOutcomesDay}
+_INSTANCE_TABLES: dict[int, type[Model]] = {HOUR_S: DomainOutcomesHour, DAY_S: DomainOutcomesDay}
+_FLEET_TABLES: dict[int, type[Model]] = {HOUR_S: FleetDomainOutcomesHour, DAY_S: FleetDomainOutcomesDay}
 _FAILURES = F("deferred") + F("bounced") + F("expired") + F("softbounce")
 
 BEFORE_DAYS = 7
@@ -36,7 +44,7 @@ class Domain:
 def domains(scope: Scope, chosen: Range, now: datetime, limit: int | None = None) -> list[Domain]:
     """Return recipient domains by failures, most first, at most `limit`."""
     span_s = chosen.counts_span_s
-    found = _counts(_TABLES[span_s], scope, chosen.first(now, span_s)).annotate(failures=Sum(_FAILURES))
+    found = _counts(scope, span_s, chosen.first(now, span_s)).annotate(failures=Sum(_FAILURES))
     rows = found.order_by("-failures", "-sent__sum", "domain_id")[:limit]
     return _named((row["domain_id"], _outcome(row), None) for row in rows)
 
@@ -51,13 +59,11 @@ def rising(provider: Provider, now: datetime) -> list[Domain]:
     before_until = since // DAY_S * DAY_S
     recent = {
         row["domain_id"]: _outcome(row)
-        for row in _counts(DomainOutcomesHour, provider, since)
-        .annotate(failures=Sum(_FAILURES))
-        .filter(failures__gt=0)
+        for row in _counts(provider, HOUR_S, since).annotate(failures=Sum(_FAILURES)).filter(failures__gt=0)
     }
     before = {
         row["domain_id"]: _outcome(row)
-        for row in _counts(DomainOutcomesDay, provider, before_until - BEFORE_DAYS * DAY_S, before_until)
+        for row in _counts(provider, DAY_S, before_until - BEFORE_DAYS * DAY_S, before_until)
     }
     risen = [
         (domain_id, outcome, before[domain_id])
@@ -68,11 +74,13 @@ def rising(provider: Provider, now: datetime) -> list[Domain]:
     return _named(risen)
 
 
-def _counts(table: type[Model], scope: Scope, first: int, end: int | None = None) -> QuerySet[Any, Any]:
+def _counts(scope: Scope, span_s: int, first: int, end: int | None = None) -> QuerySet[Any, Any]:
     where: dict[str, Any] = {"ts__gte": first}
     if end is not None:
         where["ts__lt"] = end
-    where["domain__provider" if isinstance(scope, Provider) else "instance"] = scope
+    of_provider = isinstance(scope, Provider)
+    where["domain__provider" if of_provider else "instance"] = scope
+    table = (_FLEET_TABLES if of_provider else _INSTANCE_TABLES)[span_s]
     rows = table._default_manager.filter(**where).order_by().values("domain_id")
     counts: QuerySet[Any, Any] = rows.annotate(*(Sum(name) for name in Outcome._fields))
     return counts

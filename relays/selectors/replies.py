@@ -7,13 +7,21 @@ from django.db.models import F, Max, Min, Model, Sum
 
 from relays.domain.maillog.counts import OTHER_DIGEST
 from relays.domain.words import visible
-from relays.models import ReplyCluster, ReplyCountsDay, ReplyCountsHour
+from relays.models import (
+    Provider,
+    ProviderReplyCountsDay,
+    ProviderReplyCountsHour,
+    ReplyCluster,
+    ReplyCountsDay,
+    ReplyCountsHour,
+)
 from relays.selectors.figures import Clock, clock
 from relays.selectors.outcomes import Scope, in_scope, moment_of
 from relays.selectors.ranges import DAY_S, HOUR_S, Range
 from relays.services.reasons import shipped_table
 
-_TABLES: dict[int, type[Model]] = {HOUR_S: ReplyCountsHour, DAY_S: ReplyCountsDay}
+_INSTANCE_TABLES: dict[int, type[Model]] = {HOUR_S: ReplyCountsHour, DAY_S: ReplyCountsDay}
+_PROVIDER_TABLES: dict[int, type[Model]] = {HOUR_S: ProviderReplyCountsHour, DAY_S: ProviderReplyCountsDay}
 _KINDS = ("deferred", "suspended", "bounced", "softbounce")
 
 
@@ -43,8 +51,9 @@ class Reply:
 def replies(scope: Scope, chosen: Range, now: datetime, limit: int | None = None) -> list[Reply]:
     """Return the clusters by count, the commonest first, at most `limit`."""
     span_s = chosen.counts_span_s
+    tables = _PROVIDER_TABLES if isinstance(scope, Provider) else _INSTANCE_TABLES
     found = (
-        _TABLES[span_s]
+        tables[span_s]
         ._default_manager.filter(ts__gte=chosen.first(now, span_s), **in_scope(scope))
         .order_by()
         .values("cluster_id")

@@ -87,6 +87,16 @@ def add_replies(counts: Counts) -> None:
         level.add(summed(counts, span_s))
 
 
+def add_totals(*, domains: Counts, replies: Counts) -> None:
+    """Add the counts that add_domains and add_replies took to the totals of all instances.
+
+    Every host writes these rows: like those of providers they come last.
+    """
+    for level, counts in ((_FLEET_DOMAINS, domains), (_PROVIDER_REPLIES, replies)):
+        for span_s, table in level.items():
+            table.add(_without_instance(summed(counts, span_s)))
+
+
 def add_accepted(counts: Counts) -> None:
     """Add (instance, time, client) counts of messages to all spans."""
     for span_s, level in _ACCEPTED.items():
@@ -118,6 +128,8 @@ _OF_INSTANCE = {"instance_id": "bigint", "ts": "integer", "provider_id": "bigint
 _OF_PROVIDER = {"ts": "integer", "provider_id": "bigint"}
 _OF_DOMAIN = {"instance_id": "bigint", "ts": "integer", "domain_id": "bigint"}
 _OF_REPLY = _OF_INSTANCE | {"cluster_id": "text"}
+_OF_FLEET_DOMAIN = {"ts": "integer", "domain_id": "bigint"}
+_OF_PROVIDER_REPLY = _OF_PROVIDER | {"cluster_id": "text"}
 _OF_CLIENT = {"instance_id": "bigint", "ts": "integer", "client_id": "bigint"}
 
 _INSTANCES = {
@@ -136,6 +148,14 @@ _DOMAINS = {
 _REPLIES = {
     HOUR_S: Level("relays_replycountshour", _OF_REPLY, _limits(REPLY_COUNTS)),
     DAY_S: Level("relays_replycountsday", _OF_REPLY, _limits(REPLY_COUNTS)),
+}
+_FLEET_DOMAINS = {
+    HOUR_S: Level("relays_fleetdomainoutcomeshour", _OF_FLEET_DOMAIN, _limits(OUTCOMES)),
+    DAY_S: Level("relays_fleetdomainoutcomesday", _OF_FLEET_DOMAIN, _limits(OUTCOMES)),
+}
+_PROVIDER_REPLIES = {
+    HOUR_S: Level("relays_providerreplycountshour", _OF_PROVIDER_REPLY, _limits(REPLY_COUNTS)),
+    DAY_S: Level("relays_providerreplycountsday", _OF_PROVIDER_REPLY, _limits(REPLY_COUNTS)),
 }
 _ACCEPTED = {
     BUCKET_S: Level("relays_accepted", _OF_CLIENT, _limits(["messages"])),

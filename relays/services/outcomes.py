@@ -242,10 +242,12 @@ def _store_counts(source: SourceReading, members: list[_Member], clock: _Clock) 
         if state := REFUSALS.get(reasons.get(outcome.digest, "")):
             tally.add_refusal(outcome, state)
     client_ids = store_clients(_seen_at(tally.accepted), source.clients)
-    levels.add_domains({(i, ts, domain_ids[name]): row for (i, ts, name), row in tally.domains.items()})
+    by_domain = {(i, ts, domain_ids[name]): row for (i, ts, name), row in tally.domains.items()}
+    levels.add_domains(by_domain)
     levels.add_replies(tally.replies)
     levels.add_accepted({(i, ts, client_ids[ip]): row for (i, ts, ip), row in tally.accepted.items()})
     levels.add_outcomes(tally.outcomes)
+    levels.add_totals(domains=by_domain, replies=tally.replies)
     return tally.unplaced
 
 

@@ -18,6 +18,8 @@ from relays.models import (
     Client,
     DomainOutcomesDay,
     DomainOutcomesHour,
+    FleetDomainOutcomesDay,
+    FleetDomainOutcomesHour,
     ImportedTotals,
     Outcomes,
     OutcomesDay,
@@ -26,6 +28,8 @@ from relays.models import (
     ProviderHour,
     ProviderOutcomesDay,
     ProviderOutcomesHour,
+    ProviderReplyCountsDay,
+    ProviderReplyCountsHour,
     ReplyCluster,
     ReplyCountsDay,
     ReplyCountsHour,
@@ -55,15 +59,20 @@ KEEP_S: dict[type[Model], int] = {
     ProviderOutcomesDay: 5 * 365 * DAY_S,
     DomainOutcomesHour: 14 * DAY_S,
     DomainOutcomesDay: 400 * DAY_S,
+    FleetDomainOutcomesHour: 14 * DAY_S,
+    FleetDomainOutcomesDay: 400 * DAY_S,
     ReplyCountsHour: 90 * DAY_S,
     ReplyCountsDay: 400 * DAY_S,
+    ProviderReplyCountsHour: 90 * DAY_S,
+    ProviderReplyCountsDay: 400 * DAY_S,
     Accepted: 14 * DAY_S,
     AcceptedHour: 400 * DAY_S,
     AcceptedDay: 5 * 365 * DAY_S,
     ImportedTotals: 400 * DAY_S,
 }
 # Of these the oldest are found by provider: no index of theirs begins with the time.
-_BY_PROVIDER = (ProviderHour, ProviderOutcomesHour, ProviderOutcomesDay, ReplyCountsHour, ReplyCountsDay)
+_REPLIES = (ReplyCountsHour, ReplyCountsDay, ProviderReplyCountsHour, ProviderReplyCountsDay)
+_BY_PROVIDER = (ProviderHour, ProviderOutcomesHour, ProviderOutcomesDay, *_REPLIES)
 # As long as the counts that point at them, and by a day more.
 _KEEP_CLUSTERS = timedelta(days=401)
 _KEEP_CLIENTS = timedelta(days=5 * 365 + 1)
@@ -125,7 +134,7 @@ def _prune_older(rows: QuerySet[Model], before: int) -> int:
 
 def _prune_clusters(now: datetime) -> int:
     old = ReplyCluster.objects.filter(last_seen_at__lt=now - _KEEP_CLUSTERS)
-    heard = ReplyCountsDay.objects.values("cluster_id"), ReplyCountsHour.objects.values("cluster_id")
+    heard = (model._default_manager.values("cluster_id") for model in _REPLIES)
     return _prune_unused(old, *heard) if old.exists() else 0
 
 

@@ -29,6 +29,8 @@ from relays.models import (
     Client,
     DomainOutcomesDay,
     DomainOutcomesHour,
+    FleetDomainOutcomesDay,
+    FleetDomainOutcomesHour,
     Host,
     Instance,
     InstanceState,
@@ -41,6 +43,8 @@ from relays.models import (
     ProviderMxSuffix,
     ProviderOutcomesDay,
     ProviderOutcomesHour,
+    ProviderReplyCountsDay,
+    ProviderReplyCountsHour,
     RecipientDomain,
     ReplyCluster,
     ReplyCountsDay,
@@ -127,8 +131,10 @@ def totals(*models: type[Model], name: str = "sent") -> list[int]:
 BY_INSTANCE: Any = (Outcomes, OutcomesHour, OutcomesDay)
 BY_PROVIDER: Any = (ProviderOutcomesHour, ProviderOutcomesDay)
 BY_DOMAIN: Any = (DomainOutcomesHour, DomainOutcomesDay)
+FLEET_BY_DOMAIN: Any = (FleetDomainOutcomesHour, FleetDomainOutcomesDay)
 BY_REPLY: Any = (ReplyCountsHour, ReplyCountsDay)
-EVERY_LEVEL = (*BY_INSTANCE, *BY_PROVIDER, *BY_DOMAIN)
+PROVIDERS_BY_REPLY: Any = (ProviderReplyCountsHour, ProviderReplyCountsDay)
+EVERY_LEVEL = (*BY_INSTANCE, *BY_PROVIDER, *BY_DOMAIN, *FLEET_BY_DOMAIN)
 
 
 def test_counts_reach_every_level_in_their_span(host: Host) -> None:
@@ -144,10 +150,10 @@ def test_counts_reach_every_level_in_their_span(host: Host) -> None:
     for provider_model, ts in zip(BY_PROVIDER, (HOUR, DAY), strict=True):
         whole = provider_model.objects.get()
         assert (whole.provider.slug, whole.ts, whole.sent, whole.delay_01) == ("msn", ts, 620, 20)
-    for domain_model, ts in zip(BY_DOMAIN, (HOUR, DAY), strict=True):
+    for domain_model, ts in zip((*BY_DOMAIN, *FLEET_BY_DOMAIN), (HOUR, DAY) * 2, strict=True):
         domain = domain_model.objects.get()
         assert (domain.domain.name, domain.ts, domain.sent, domain.deferred) == ("hotmail.com", ts, 620, 42)
-    for reply_model, ts in zip(BY_REPLY, (HOUR, DAY), strict=True):
+    for reply_model, ts in zip((*BY_REPLY, *PROVIDERS_BY_REPLY), (HOUR, DAY) * 2, strict=True):
         heard = reply_model.objects.get()
         assert (heard.cluster.text, heard.provider.slug, heard.ts) == (MASKED, "msn", ts)
         assert (heard.deferred, heard.suspended, heard.bounced, heard.softbounce) == (42, 30, 7, 0)

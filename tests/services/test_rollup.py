@@ -11,6 +11,8 @@ from relays.models import (
     Client,
     DomainOutcomesDay,
     DomainOutcomesHour,
+    FleetDomainOutcomesDay,
+    FleetDomainOutcomesHour,
     Host,
     ImportedTotals,
     Instance,
@@ -23,6 +25,8 @@ from relays.models import (
     ProviderHour,
     ProviderOutcomesDay,
     ProviderOutcomesHour,
+    ProviderReplyCountsDay,
+    ProviderReplyCountsHour,
     ReplyCluster,
     ReplyCountsDay,
     ReplyCountsHour,
@@ -43,8 +47,12 @@ OUTCOME_TABLES: list[type[Model]] = [
     ProviderOutcomesDay,
     DomainOutcomesHour,
     DomainOutcomesDay,
+    FleetDomainOutcomesHour,
+    FleetDomainOutcomesDay,
     ReplyCountsHour,
     ReplyCountsDay,
+    ProviderReplyCountsHour,
+    ProviderReplyCountsDay,
     Accepted,
     AcceptedHour,
     AcceptedDay,
@@ -171,12 +179,15 @@ def test_every_table_of_spans_has_its_retention() -> None:
     assert spans == KEEP_S.keys()
 
 
+GONE_AFTER_14_DAYS = {Outcomes, DomainOutcomesHour, FleetDomainOutcomesHour, Accepted}
+
+
 @pytest.mark.parametrize(
     ("days", "kept"),
     [
         (13, set(OUTCOME_TABLES)),
-        (16, set(OUTCOME_TABLES) - {Outcomes, DomainOutcomesHour, Accepted}),
-        (92, set(OUTCOME_TABLES) - {Outcomes, DomainOutcomesHour, Accepted, ReplyCountsHour}),
+        (16, set(OUTCOME_TABLES) - GONE_AFTER_14_DAYS),
+        (92, set(OUTCOME_TABLES) - GONE_AFTER_14_DAYS - {ReplyCountsHour, ProviderReplyCountsHour}),
         (402, {OutcomesDay, ProviderOutcomesDay, AcceptedDay}),
         (5 * 365 + 2, set()),
     ],
@@ -196,8 +207,11 @@ def test_clusters_stay_while_they_are_heard_or_counted(instances: list[Instance]
     replies_make(instances[1], reply_cluster_make("said: 421 4.7.0 slow down"), at=late, deferred=1)
     prune(now=late)
     assert ReplyCluster.objects.count() == 2
-    ReplyCountsDay.objects.all().delete()
-    ReplyCountsHour.objects.all().delete()
+    for model in (ReplyCountsDay, ReplyCountsHour, ProviderReplyCountsDay):
+        model.objects.all().delete()
+    prune(now=late)
+    assert ReplyCluster.objects.count() == 2
+    ProviderReplyCountsHour.objects.all().delete()
     prune(now=late)
     assert list(ReplyCluster.objects.all()) == [heard]
 
