@@ -31,6 +31,7 @@ from tests.far_side import (
     Sshd,
     host_row,
     inventory_row,
+    log_row,
     make_key,
     snapshot_row,
 )
@@ -128,9 +129,12 @@ def _admit(sshd: Sshd, name: str, options: str) -> None:
 def replay(folder: Path) -> str:
     """Return a /bin/sh script that answers with stored rows under the request's own id."""
     names = [f"bench-{letter}" for letter in "abcde"[:INSTANCES]]
+    log = {"kind": "file", "path": "/var/log/mail.log"}
     rows = {
         "hello": [],
-        "inventory": [inventory_row(name) for name in names],
+        "inventory": [inventory_row(name, log=log) for name in names],
+        # A poll reads the logs too; these have nothing new, and bench/outcomes.py measures those that have.
+        "log.read": [log_row(log["path"], 0, lines=0, unrecognized=0, samples=[], bytes=0)],
         "snapshot": [*(full_row(name) for name in names), host_row()],
     }
     for verb, replies in rows.items():
