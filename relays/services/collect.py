@@ -100,7 +100,8 @@ def poll_host(*, host_id: int, force: bool = False) -> Poll | None:
         return _record_own_failure(host, error, started)
     poll = _record_success(host, answer, started)
     logs = _read_logs(host)
-    _judge_again(host, answer, states)
+    if any(log.lines for log in logs):
+        _judge_again(host, answer, states)
     return replace(poll, logs=logs)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from relays.domain.freshness import fresh_for
 from relays.domain.health import MIN_DEFERRED, REFUSALS, LastHour, QueueFigures, State, judge
@@ -44,7 +44,7 @@ class Judge:
         replies = (reading.replies if deferred >= MIN_DEFERRED else None) or {"rows": [], "sampled": 0}
         refused = dict.fromkeys((State.THROTTLED, State.BLOCKED), 0)
         for text, count in replies["rows"]:
-            state = REFUSALS.get(self._rules.classify(text, provider=provider).reason)
+            state = _refusal(self._rules, text, provider)
             if state is not None:
                 refused[state] += count
         return QueueFigures(
@@ -54,3 +54,9 @@ class Judge:
     @cached_property
     def _rules(self) -> RuleTable:
         return rule_table()
+
+
+@lru_cache(maxsize=8192)
+def _refusal(rules: RuleTable, text: str, provider: str) -> State | None:
+    """Return what a reply says of an address: remembered, because the same come from poll to poll."""
+    return REFUSALS.get(rules.classify(text, provider=provider).reason)

@@ -4,7 +4,7 @@ import logging
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from itertools import accumulate
 from django.db import DatabaseError
 from django.utils import timezone
 
-from relays.models import Address, Host
+from relays.models import Address, Host, LogSource
 from relays.remote import relayctl
 from relays.remote.errors import RemoteError
 from relays.remote.relayctl import LogReading
@@ -53,12 +53,14 @@ def read_logs(*, host: Host, target: Target, limits: Limits) -> tuple[LogPoll, .
     A failure is named at the logs and raises nothing: the queues of the poll are known without them.
     """
     brought: dict[str, _Brought] = defaultdict(_Brought)
+    cursors: dict[str, str] = {}
     try:
-        _read_pieces(host, target, limits, brought)
-        return _told(host, brought)
+        cursors |= {log.source: log.cursor for log in log_sources(host=host)}
+        _read_pieces(host, target, limits, cursors, brought)
+        return _told(host, cursors, brought)
     except RemoteError as error:
         note_unread(host=host, code=error.code, detail=str(error))
-        return _told(host, brought)
+        return _told(host, cursors, brought)
     except DatabaseError as error:
         logger.exception("Storing the logs of %s failed", host.name)
         with suppress(DatabaseError):
@@ -66,8 +68,9 @@ def read_logs(*, host: Host, target: Target, limits: Limits) -> tuple[LogPoll, .
         return ()
 
 
-def _read_pieces(host: Host, target: Target, limits: Limits, brought: dict[str, _Brought]) -> None:
-    cursors = {log.source: log.cursor for log in log_sources(host=host)}
+def _read_pieces(
+    host: Host, target: Target, limits: Limits, cursors: dict[str, str], brought: dict[str, _Brought]
+) -> None:
     peers = _peers()
     until = time.monotonic() + PIECES_S
     while cursors:
@@ -113,7 +116,7 @@ def _peers() -> list[str]:
     return told[:room]
 
 
-def _told(host: Host, brought: Mapping[str, _Brought]) -> tuple[LogPoll, ...]:
+def _told(host: Host, sources: Collection[str], brought: Mapping[str, _Brought]) -> tuple[LogPoll, ...]:
     nothing = _Brought()
     return tuple(
         LogPoll(
@@ -123,5 +126,5 @@ def _told(host: Host, brought: Mapping[str, _Brought]) -> tuple[LogPoll, ...]:
             log.behind_bytes,
             log.condition,
         )
-        for log in log_sources(host=host)
+        for log in LogSource.objects.filter(host=host, source__in=list(sources))
     )
