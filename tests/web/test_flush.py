@@ -15,7 +15,7 @@ from relays.domain.flush import At, There
 from relays.models import Flush, FlushRecipient, Instance, InstanceRedirect, Operation
 from relays.models.flush import FlushState
 from relays.services import flush_rows
-from tests.factories import fleet_make, operation_make, snapshot_make
+from tests.factories import fleet_make, operation_make, queue_read_make, snapshot_make
 from tests.people import user_make
 
 pytestmark = pytest.mark.django_db
@@ -175,3 +175,12 @@ def test_a_redirect_stands_on_the_home_page_whoever_put_it_on(
     assert "&lt;i&gt;by hand" in page
     instance_page = text_of(operator, f"/instances/{fleet['yahoo-a'].pk}/")
     assert "Give the redirect back" in instance_page
+
+
+def test_a_queue_s_domain_leads_to_its_move(operator: Client, fleet: dict[str, Instance]) -> None:
+    source = fleet["msn-a"]
+    queue_read_make(source, domains=[("hotmail.com", 14)], domain="hotmail.com")
+    page = text_of(operator, f"/queues/?instance={source.pk}&domain=hotmail.com")
+    link = f"/instances/{source.pk}/flush/?domain=hotmail.com"
+    assert f'href="{link}">Move all for hotmail.com…' in page
+    assert 'value="hotmail.com" checked' in text_of(operator, link)
