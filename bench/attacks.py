@@ -5,6 +5,7 @@ of logs are another bench: fuzz.
 """
 
 import json
+import logging
 import os
 import random
 import sys
@@ -90,10 +91,15 @@ class Pages:
         import django  # noqa: PLC0415  (after the environment is set)
 
         django.setup()
+        from django.conf import settings  # noqa: PLC0415
         from django.core.management import call_command  # noqa: PLC0415
         from django.test.utils import setup_test_environment  # noqa: PLC0415
 
         setup_test_environment()
+        logging.disable(logging.CRITICAL)
+        # Files as they lie in static/: collectstatic has not run.
+        plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+        settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
         call_command("migrate", verbosity=0)
         from tests.factories import host_make, instance_make  # noqa: PLC0415
         from tests.hostile_forms import place_of  # noqa: PLC0415

@@ -57,6 +57,8 @@ _NOTHING_YET: dict[str, Any] = {
     "kills": {},
     "operations": 0,
     "ended": {},
+    # Why what was not done was not, and how often.
+    "not_done": {},
     "stuck": 0,
     "doubled": [],
     "unexplained": [],
@@ -252,6 +254,8 @@ def wait_for_ends(idents: list[int], done: dict[str, Any], *, hurry: bool) -> fl
     done["stuck"] += len(live)
     ended = Counter(operation.state for operation in _rows(idents) if not operation.is_live)
     done["ended"] = dict(Counter(done["ended"]) + ended)
+    why = Counter(row.outcome for row in _rows(idents) if not row.is_live and row.state != "done")
+    done["not_done"] = dict(Counter(done["not_done"]) + why)
     return time.monotonic() - began
 
 
