@@ -8,3 +8,11 @@ class DnsConfig(AppConfig):
     # Given, because Django refuses to guess for a package that lives in two folders.
     path = str(Path(__file__).resolve().parent)
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Make the operations on a relay name known."""
+        from dns.services.weights import KINDS
+        from relays.services import kinds
+
+        for kind in KINDS:
+            kinds.register(kind())

@@ -225,6 +225,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "sweep-operations": {"task": "relays.tasks.sweep_operations", "schedule": 20, "options": {"expires": 20}},
     "anchor-audit": {"task": "relays.tasks.anchor_audit", "schedule": 300, "options": {"expires": 300}},
+    "check-relay-names": {
+        "task": "dns.tasks.check_relay_names",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
     "reclassify": {"task": "relays.tasks.reclassify", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},

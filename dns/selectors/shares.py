@@ -1,0 +1,121 @@
+"""The three shares of a relay name's addresses, side by side: wanted, published, observed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Sum
+from django.utils import timezone
+
+from dns.domain.observed import Observed, is_beyond_chance, likely_causes, observe
+from dns.domain.weights import Rendering, percent, to_shares
+from dns.models import RelayName
+from dns.services.weights import weights_of
+from relays.models import Accepted, Address
+from relays.selectors.accepted import BUCKET_S, fleet_clients
+
+# What is observed is counted over this long, or since the last change took effect.
+_LOOK_BACK = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRow:
+    """An address with its shares, 0 to 1. causes: why observed leaves published by more than chance."""
+
+    address: str
+    weight: int
+    is_on: bool
+    is_warm: bool
+    wanted_share: float
+    published_share: float
+    seen: Observed
+    causes: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        """In percent."""
+        return percent(self.wanted_share)
+
+    @property
+    def published(self) -> str:
+        """In percent."""
+        return percent(self.published_share)
+
+    @property
+    def observed(self) -> str:
+        """In percent, with what the true share lies between and how many messages tell it."""
+        if not self.seen.total:
+            return "no messages"
+        between = f"{percent(self.seen.low)} to {percent(self.seen.high)}"
+        return f"{percent(self.seen.share)} ({between}, {self.seen.total:,} messages)"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        return {
+            "address": self.address,
+            "weight": self.weight,
+            "on": self.is_on,
+            "warm": self.is_warm,
+            "wanted": self.wanted_share,
+            "published": self.published_share,
+            "observed": {
+                "messages": self.seen.messages,
+                "total": self.seen.total,
+                "low": self.seen.low,
+                "high": self.seen.high,
+            },
+            "likely_causes": list(self.causes),
+        }
+
+
+def share_rows(relay_name: RelayName, *, now: datetime | None = None) -> list[ShareRow]:
+    """Return a relay name's addresses with their shares."""
+    now = now or timezone.now()
+    weights = list(relay_name.weights.all())
+    carrying = {address: weight for address, weight in weights_of(relay_name).items() if weight}
+    wanted = to_shares(carrying)
+    state = relay_name.published.first()
+    published = {address: float(share) for address, share in to_shares(state.parts).items()} if state else {}
+    since = max(now - _LOOK_BACK, state.effective_at) if state else now - _LOOK_BACK
+    counts = observed_counts([row.address for row in weights], since=since)
+    total = sum(counts.values())
+    rows = []
+    for row in weights:
+        messages, share = counts.get(row.address, 0), published.get(row.address, 0.0)
+        beyond = is_beyond_chance(messages, total, share)
+        causes = likely_causes(Rendering(relay_name.rendering), published) if beyond else []
+        rows.append(
+            ShareRow(
+                row.address,
+                row.weight,
+                row.is_on,
+                row.is_warm,
+                float(wanted.get(row.address, 0)),
+                share,
+                observe(messages, total),
+                tuple(causes),
+            )
+        )
+    return rows
+
+
+def observed_counts(addresses: Iterable[str], *, since: datetime) -> dict[str, int]:
+    """Return messages accepted by the instance of each address, from others than the fleet itself.
+
+    Of whole buckets that began after `since`: one that a change falls into tells of both sides of it.
+    """
+    owners = dict(
+        Address.objects.filter(ip__in=list(addresses), instance__removed_at=None).values_list(
+            "instance_id", "ip"
+        )
+    )
+    first = -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
+    rows = (
+        Accepted.objects.filter(instance__in=owners, ts__gte=first)
+        .exclude(client__in=fleet_clients())
+        .order_by()
+        .values_list("instance_id")
+        .annotate(total=Sum("messages"))
+    )
+    return {owners[instance]: total for instance, total in rows}

@@ -1,0 +1,271 @@
+"""Zones and relay names: added, imported as they are served, and checked against what was published."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from dns.domain.records import RecordSet, plain, same
+from dns.domain.weights import NotOurs, Rendering, read_back
+from dns.lookup import Reading, Server, read_everywhere, read_name
+from dns.models import Method, PublishedState, RelayName, Weight, Zone
+from dns.publishing import Publisher
+from dns.publishing.powerdns import PowerDns
+from dns.publishing.rfc2136 import ALGORITHMS, Key, Rfc2136
+from relays.domain.text import printable
+from relays.models import Operation, Provider, RelayNameLock
+from relays.remote.errors import RemoteError
+from relays.services import audit
+from relays.services.audit import Actor, Subject
+from relays.services.sealing import seal, unseal
+
+_NAME = re.compile(r"\A(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62}\.)+[a-z0-9-]{1,63}\Z")
+_SERVER = re.compile(r"\A(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>\d{1,5}))?\Z")
+
+
+def parse_server(text: str) -> Server:
+    """Return the server of "192.0.2.53", "192.0.2.53:5300" or "[2001:db8::53]:53". Raises ValidationError.
+
+    An address and no name: what a name leads to may change between a check and the use.
+    """
+    found = _SERVER.match(text.strip())
+    if not found:
+        raise ValidationError(f"{text[:60]!r} is not the address of a name server.")
+    port = int(found["port"] or 53)
+    if not 0 < port < 65536:
+        raise ValidationError(f"{port} is not a port.")
+    return Server(found["v6"] or found["v4"], port)
+
+
+def servers_of(zone: Zone) -> list[Server]:
+    """Return all authoritative servers of a zone."""
+    return [parse_server(text) for text in zone.servers]
+
+
+def publisher_of(zone: Zone) -> Publisher | None:
+    """Return how the zone is written, None where people do that. Raises CannotUnseal."""
+    if zone.method == Method.RFC2136:
+        key = Key(zone.tsig_name, zone.tsig_algorithm, unseal(zone.sealed_secret))
+        return Rfc2136(parse_server(zone.primary), zone.name, key)
+    if zone.method == Method.POWERDNS:
+        return PowerDns(zone.api_url, unseal(zone.sealed_secret), zone.name, zone.api_server_id)
+    return None
+
+
+def read_primary(relay_name: RelayName) -> Reading:
+    """Return what is served where changes are made. Raises RemoteError."""
+    publisher = publisher_of(relay_name.zone)
+    if publisher is not None:
+        return publisher.read(relay_name.name)
+    first = servers_of(relay_name.zone)[0]
+    return read_name(first, zone=relay_name.zone.name, name=relay_name.name)
+
+
+def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
+    *,
+    name: str,
+    method: str,
+    servers: Sequence[str],
+    allowed_names: Sequence[str],
+    actor: Actor,
+    primary: str = "",
+    tsig_name: str = "",
+    tsig_algorithm: str = "hmac-sha256",
+    api_url: str = "",
+    api_server_id: str = "localhost",
+    secret: str | None = None,
+) -> Zone:
+    """Add a zone, or give one that is there these settings; without a secret it keeps its own.
+
+    Raises ValidationError.
+    """
+    zone = Zone.objects.filter(name=plain(name)).first() or Zone(name=_checked_name(name))
+    zone.method, zone.primary = method, primary.strip() or (servers[0] if servers else "")
+    zone.servers = [str(parse_server(text)) for text in servers]
+    zone.allowed_names = [_checked_name(one) for one in allowed_names]
+    zone.tsig_name, zone.tsig_algorithm = tsig_name.strip(), tsig_algorithm
+    zone.api_url, zone.api_server_id = api_url.strip(), api_server_id
+    if secret is not None:
+        zone.sealed_secret = seal(secret.strip())
+    _check_zone(zone)
+    with transaction.atomic():
+        zone.save()
+        _audit(actor, "zone.changed", Subject("zone", str(zone.pk), zone.name), {"method": zone.method})
+    return zone
+
+
+def relay_name_import(  # noqa: PLR0913 - keyword-only, each a setting
+    *,
+    zone: Zone,
+    name: str,
+    actor: Actor,
+    provider: Provider | None = None,
+    rendering: str = "",
+    ttl: int = 600,
+) -> RelayName:
+    """Take a relay name over as it is served now: that is its first state.
+
+    Raises ValidationError where it is no name of the zone or serves no addresses, and RemoteError.
+    """
+    name = _checked_name(name)
+    if not name.endswith(f".{zone.name}"):
+        raise ValidationError(f"{name} is not in the zone {zone.name}.")
+    relay_name = RelayName(zone=zone, name=name, provider=provider, ttl=ttl)
+    reading = read_primary(relay_name)
+    try:
+        served = read_back(name, reading.records)
+    except NotOurs as error:
+        raise ValidationError(str(error)) from error
+    relay_name.rendering = Rendering(rendering) if rendering else served.rendering
+    relay_name.served, relay_name.served_at = _as_json(reading.records), timezone.now()
+    with transaction.atomic():
+        relay_name.save()
+        for address, parts in sorted(served.parts.items()):
+            Weight.objects.create(relay_name=relay_name, address=address, weight=parts)
+        remember(relay_name, reading, wanted={**served.parts}, at=timezone.now(), old_ttl=0)
+        _audit(actor, "relay_name.imported", subject_of(relay_name), {"parts": dict(served.parts)})
+    return relay_name
+
+
+def remember(  # noqa: PLR0913 - keyword-only, each a setting
+    relay_name: RelayName,
+    reading: Reading,
+    *,
+    wanted: Mapping[str, int],
+    at: datetime,
+    old_ttl: int,
+    operation: Operation | None = None,
+) -> PublishedState:
+    """Write what is served from now on, in the caller's transaction; once for each operation."""
+    ours = reading.ours(relay_name.name)
+    fields = {
+        "relay_name": relay_name,
+        "at": at,
+        "effective_at": at + timedelta(seconds=old_ttl),
+        "serial": reading.serial,
+        "records": _as_json(ours),
+        "parts": dict(read_back(relay_name.name, reading.records).parts),
+        "wanted": dict(wanted),
+    }
+    if operation is None:
+        return PublishedState.objects.create(**fields)
+    return PublishedState.objects.get_or_create(operation=operation, defaults=fields)[0]
+
+
+def check_relay_name(*, relay_name: RelayName) -> dict[str, str]:
+    """Compare what every server serves with what was published last; return and store what is wrong.
+
+    By server: what it serves instead, or why it cannot be told.
+    """
+    zone = relay_name.zone
+    last = relay_name.published.first()
+    wanted = [RecordSet.from_json(item) for item in last.records] if last else []
+    answers = read_everywhere(servers_of(zone), zone=zone.name, name=relay_name.name)
+    drift = {
+        str(server): wrong
+        for server, answer in answers.items()
+        if (wrong := what_is_wrong(relay_name, answer, wanted))
+    }
+    found = next((answer for answer in answers.values() if isinstance(answer, Reading)), None)
+    relay_name.drift = drift
+    fields = ["drift"]
+    if found is not None:
+        relay_name.served, relay_name.served_at = _as_json(found.records), timezone.now()
+        fields += ["served", "served_at"]
+    relay_name.save(update_fields=fields)
+    return drift
+
+
+def check_relay_names() -> None:
+    """Check every relay name that no operation is about to change."""
+    busy = RelayNameLock.objects.values("relay_name")
+    for row in RelayName.objects.exclude(name__in=busy).select_related("zone"):
+        check_relay_name(relay_name=row)
+
+
+def what_is_wrong(relay_name: RelayName, answer: Reading | RemoteError, wanted: Sequence[RecordSet]) -> str:
+    """Say how a server's answer is not what is wanted; "" where it is."""
+    if isinstance(answer, RemoteError):
+        return printable(str(answer), 300)
+    if any(item.type == "LUA" for item in wanted):
+        return _wrong_draw(relay_name, answer, wanted)
+    if same(answer.ours(relay_name.name), wanted):
+        return ""
+    try:
+        parts = read_back(relay_name.name, answer.records).parts
+    except NotOurs as error:
+        return printable(str(error), 300)
+    served = ", ".join(f"{address} {count}" for address, count in sorted(parts.items()))
+    return f"serves {served} at serial {answer.serial}"
+
+
+def doctor(*, zone: Zone) -> dict[str, str]:
+    """Try to read, to update (changing nothing) and to verify; by question, "" or what is wrong."""
+    name = (zone.allowed_names or [zone.name])[0]
+    answers = read_everywhere(servers_of(zone), zone=zone.name, name=name)
+    found = {f"read {server}": _error(answer) for server, answer in answers.items()}
+    try:
+        publisher = publisher_of(zone)
+        if publisher is not None:
+            publisher.check(name)
+        found["update"] = ""
+    except RemoteError as error:
+        found["update"] = printable(str(error), 300)
+    serials = {answer.serial for answer in answers.values() if isinstance(answer, Reading)}
+    found["same serial everywhere"] = "" if len(serials) < 2 else f"serials {sorted(serials)}"
+    return found
+
+
+def subject_of(relay_name: RelayName) -> Subject:
+    """Return a relay name as what an audit event is about."""
+    return Subject("relay_name", str(relay_name.pk), relay_name.name)
+
+
+def _error(answer: Reading | RemoteError) -> str:
+    return "" if isinstance(answer, Reading) else printable(str(answer), 300)
+
+
+def _wrong_draw(relay_name: RelayName, answer: Reading, wanted: Sequence[RecordSet]) -> str:
+    """A question gets the draw and not the record: it must be one of its addresses."""
+    drawn = {value for item in answer.records if item.type in ("A", "AAAA") for value in item.values}
+    if any(item.type == "LUA" for item in answer.records):
+        return "" if same(answer.ours(relay_name.name), wanted) else "serves another LUA record"
+    if drawn and drawn <= read_back(relay_name.name, wanted).parts.keys():
+        return ""
+    return f"draws {', '.join(sorted(drawn)) or 'nothing'}"
+
+
+def _check_zone(zone: Zone) -> None:
+    if zone.method not in Method.values:
+        raise ValidationError(f"A zone is written by {', '.join(Method.values)}.")
+    if not zone.servers:
+        raise ValidationError("Name every authoritative server: each is verified.")
+    if zone.method == Method.RFC2136:
+        parse_server(zone.primary)
+        if zone.tsig_algorithm not in ALGORITHMS:
+            raise ValidationError(f"A TSIG key's algorithm is one of {', '.join(ALGORITHMS)}.")
+    if zone.method != Method.MANUAL and not zone.sealed_secret:
+        raise ValidationError("A secret is needed: the TSIG key's or the API's.")
+    if zone.method == Method.POWERDNS and not re.match(r"\Ahttps?://[^/@?#]+\Z", zone.api_url):
+        raise ValidationError("The API's address is http://HOST:PORT or https://HOST:PORT.")
+    foreign = [one for one in zone.allowed_names if one != zone.name and not one.endswith(f".{zone.name}")]
+    if foreign:
+        raise ValidationError(f"{foreign[0]} is not in the zone {zone.name}.")
+
+
+def _checked_name(name: str) -> str:
+    name = plain(name.strip())
+    if not _NAME.match(name):
+        raise ValidationError(f"{name[:60]!r} is not a domain name.")
+    return name
+
+
+def _as_json(records: Sequence[RecordSet]) -> list[list[object]]:
+    return [item.as_json() for item in records]
+
+
+def _audit(actor: Actor, action: str, subject: Subject, details: Mapping[str, object]) -> None:
+    audit.record(actor=actor, action=action, phase="succeeded", subject=subject, details=details)

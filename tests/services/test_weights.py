@@ -1,0 +1,342 @@
+"""Weights as operations, on a real BIND: planned, guarded, verified, rolled back, whatever dies."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from dns.domain.records import RecordSet, difference
+from dns.domain.safety import NoWarmAddress, TooManyRemoved
+from dns.lookup import Server
+from dns.models import PublishedState, RelayName, Weight, Zone
+from dns.publishing.rfc2136 import Key, Rfc2136
+from dns.selectors.shares import share_rows
+from dns.services import weights, zones
+from relays.models import Operation, RelayNameLock
+from relays.models.operation import OperationState
+from relays.remote.errors import Unreachable
+from relays.services import operations
+from relays.services.audit import SYSTEM
+from relays.services.kinds import PlanRefused
+from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+from tests.factories import accepted_make, host_make, instance_make
+from tests.people import user_make
+
+pytestmark = pytest.mark.django_db
+
+MSN = f"msn.{ZONE}"
+OLD, NEW = "192.0.2.11", "192.0.2.12"
+
+
+class Killed(BaseException):
+    """The worker dies here: nothing after this line of it runs."""
+
+
+@pytest.fixture(scope="module")
+def bind() -> Iterator[Bind]:
+    with Bind() as server:
+        yield server
+
+
+@pytest.fixture
+def primary(bind: Bind) -> Rfc2136:
+    """Return the primary, serving one A record for each address at the relay name."""
+    publisher = Rfc2136(Server("127.0.0.1", bind.port), ZONE, Key(KEY, ALGORITHM, SECRET), within_s=20)
+    served = publisher.read(MSN).ours(MSN)
+    if change := difference(served, [RecordSet.of(MSN, "A", 600, [OLD, NEW])]):
+        publisher.write(change)
+    return publisher
+
+
+@pytest.fixture
+def zone(bind: Bind) -> Zone:
+    return zones.zone_save(
+        name=ZONE,
+        method="rfc2136",
+        servers=[f"127.0.0.1:{bind.port}"],
+        allowed_names=[MSN],
+        tsig_name=KEY,
+        tsig_algorithm=ALGORITHM,
+        secret=SECRET,
+        actor=SYSTEM,
+    )
+
+
+@pytest.fixture
+def msn(zone: Zone, primary: Rfc2136) -> RelayName:
+    return zones.relay_name_import(zone=zone, name=MSN, rendering="mx", actor=SYSTEM)
+
+
+@pytest.fixture
+def anna() -> User:
+    return user_make("anna", "operator")
+
+
+def _planned(user: User, kind: str = "weights.apply", **params: Any) -> Operation:
+    return operations.plan_relay_name(kind=kind, relay_name=MSN, params=params, user=user, actor=SYSTEM)
+
+
+def _done(operation: Operation, user: User) -> Operation:
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=user, actor=SYSTEM, reason="a test"
+    )
+    operations.run(operation_id=operation.pk)
+    operation.refresh_from_db()
+    return operation
+
+
+def _parts(msn: RelayName) -> dict[str, int]:
+    return dict(msn.published.first().parts)  # type: ignore[union-attr]
+
+
+def test_what_a_zone_serves_is_the_first_state(msn: RelayName) -> None:
+    assert {row.address: row.weight for row in msn.weights.all()} == {OLD: 1, NEW: 1}
+    assert _parts(msn) == {OLD: 1, NEW: 1}
+    assert zones.check_relay_name(relay_name=msn) == {}
+    assert SECRET not in Zone.objects.get().sealed_secret
+
+
+def test_weights_are_published_and_verified_on_every_server(
+    msn: RelayName, anna: User, primary: Rfc2136
+) -> None:
+    operation = _planned(anna, weights={OLD: 5, NEW: 1})
+    assert operation.plan["summary"] == f"{MSN} gives {OLD} 83.3 %, {NEW} 16.7 %."
+    before = primary.read(MSN).serial
+    _done(operation, anna)
+    assert operation.state == OperationState.DONE, operation.outcome
+    assert operation.outcome.startswith("1 name server serves it; effective everywhere from")
+    assert primary.read(MSN).serial == before + 1
+    assert _parts(msn) == {OLD: 5, NEW: 1}
+    assert not RelayNameLock.objects.exists()
+    with pytest.raises(PlanRefused, match="serves this already"):
+        _planned(anna, weights={OLD: 5})
+
+
+def test_an_address_goes_out_and_comes_back_with_its_weight(msn: RelayName, anna: User) -> None:
+    _done(_planned(anna, weights={OLD: 5, NEW: 2}), anna)
+    out = _done(_planned(anna, kind="address.out", address=NEW), anna)
+    assert out.state == OperationState.DONE and _parts(msn) == {OLD: 1}
+    with pytest.raises(PlanRefused, match="is out of msn"):
+        _planned(anna, kind="address.out", address=NEW)
+    with pytest.raises(weights.Refusal, match="No address would be left") as refused:
+        _planned(anna, kind="address.out", address=OLD)
+    assert type(refused.value.reasons[0]).__name__ == "WouldBeEmpty"
+    _done(_planned(anna, kind="address.back", address=NEW), anna)
+    assert _parts(msn) == {OLD: 5, NEW: 2}
+
+
+def test_the_last_warm_address_stays(msn: RelayName, anna: User) -> None:
+    Weight.objects.filter(address=NEW).update(is_warm=False)
+    with pytest.raises(weights.Refusal) as refused:
+        _planned(anna, kind="address.out", address=OLD, override=True)
+    assert [type(one) for one in refused.value.reasons] == [NoWarmAddress]
+
+
+def test_two_addresses_go_at_a_time_with_an_override_alone(msn: RelayName, anna: User) -> None:
+    third = "192.0.2.13"
+    _done(_planned(anna, weights={third: 1}, override=True), anna)
+    Weight.objects.filter(address=third).update(is_warm=True)
+    with pytest.raises(weights.Refusal) as refused:
+        _planned(anna, weights={OLD: 0, NEW: 0})
+    assert [type(one) for one in refused.value.reasons] == [TooManyRemoved]
+    assert _done(_planned(anna, weights={OLD: 0, NEW: 0}, override=True), anna).state == OperationState.DONE
+    assert _parts(msn) == {third: 1}
+
+
+def test_going_back_is_a_new_change(msn: RelayName, anna: User) -> None:
+    _done(_planned(anna, weights={OLD: 5}), anna)
+    first_change = PublishedState.objects.latest("pk")
+    _done(_planned(anna, weights={OLD: 9}), anna)
+    _done(_planned(anna, kind="weights.rollback", to=first_change.pk), anna)
+    assert _parts(msn) == {OLD: 5, NEW: 1}
+    with pytest.raises(PlanRefused, match="no such earlier state"):
+        _planned(anna, kind="weights.rollback", to="12'")
+
+
+def test_what_somebody_else_changed_is_left_alone(msn: RelayName, anna: User, primary: Rfc2136) -> None:
+    operation = _planned(anna, weights={OLD: 5})
+    theirs = [RecordSet.of(MSN, "A", 600, [OLD])]
+    primary.write(difference(primary.read(MSN).ours(MSN), theirs))
+    assert _done(operation, anna).state == OperationState.FAILED_SAFE
+    assert "has changed since the plan was made" in operation.outcome
+    assert primary.read(MSN).ours(MSN) == tuple(theirs)
+    assert zones.check_relay_name(relay_name=msn) == {
+        str(primary.primary): f"serves {OLD} 1 at serial {primary.read(MSN).serial}"
+    }
+
+
+def test_a_change_between_the_last_look_and_the_update_is_left_alone(
+    msn: RelayName, anna: User, primary: Rfc2136, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = [RecordSet.of(MSN, "A", 600, [OLD])]
+    write = Rfc2136.write
+
+    def late(self: Rfc2136, change: Any) -> None:
+        monkeypatch.setattr(Rfc2136, "write", write)
+        primary.write(difference(primary.read(MSN).ours(MSN), theirs))
+        write(self, change)
+
+    monkeypatch.setattr(Rfc2136, "write", late)
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    assert operation.state == OperationState.FAILED_SAFE
+    assert primary.read(MSN).ours(MSN) == tuple(theirs)
+
+
+@pytest.mark.parametrize("where", ["before", "after", "remembering", "verifying"])
+def test_a_worker_that_dies_leaves_old_or_new_and_one_write(
+    where: str, msn: RelayName, anna: User, primary: Rfc2136, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = Rfc2136.write, primary.read(MSN).serial
+
+    def dying(self: Rfc2136, change: Any) -> None:
+        if where == "after":
+            write(self, change)
+        raise Killed
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    operation = _planned(anna, weights={OLD: 5})
+    with monkeypatch.context() as worker:
+        if where == "remembering":
+            worker.setattr(weights, "remember", die)
+        elif where == "verifying":
+            worker.setattr(weights, "_verify", die)
+        else:
+            worker.setattr(Rfc2136, "write", dying)
+        with pytest.raises(Killed):
+            _done(operation, anna)
+    Operation.objects.filter(pk=operation.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    operations.run(operation_id=operation.pk)
+    operation.refresh_from_db()
+    assert operation.state == OperationState.DONE, operation.outcome
+    assert primary.read(MSN).serial == before + 1
+    assert PublishedState.objects.filter(operation=operation).count() == 1
+    assert _parts(msn) == {OLD: 5, NEW: 1}
+
+
+def test_a_name_server_that_is_behind_is_named(
+    msn: RelayName, anna: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    msn.zone.servers.append("127.0.0.1:1")
+    msn.zone.save()
+    monkeypatch.setattr(weights, "_VERIFY_FOR", timedelta(0))
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    assert operation.state == OperationState.DONE
+    assert "not every name server serves it yet. 127.0.0.1:1: 127.0.0.1:1 takes no connection" in (
+        operation.outcome
+    )
+    msn.refresh_from_db()
+    assert list(msn.drift) == ["127.0.0.1:1"]
+
+
+def test_one_change_at_a_time(msn: RelayName, anna: User) -> None:
+    first, second = _planned(anna, weights={OLD: 5}), _planned(anna, weights={OLD: 7})
+    operations.confirm(operation=first, plan_hash=first.plan_hash, user=anna, actor=SYSTEM, reason="a test")
+    with pytest.raises(operations.Busy, match=f"by anna has {MSN} since"):
+        operations.confirm(
+            operation=second, plan_hash=second.plan_hash, user=anna, actor=SYSTEM, reason="a test"
+        )
+    with pytest.raises(operations.Busy):
+        weights.change_by_rule(relay_name=msn, weights={OLD: 3}, reason="ramp")
+
+
+def test_a_rule_changes_weights_and_takes_an_address_out(msn: RelayName) -> None:
+    operation = weights.change_by_rule(relay_name=msn, weights={OLD: 3}, reason="day 2 of a ramp")
+    operations.run(operation_id=operation.pk)
+    assert _parts(msn) == {OLD: 3, NEW: 1}
+    out = weights.take_out_by_rule(relay_name=msn, address=NEW, reason="blocked")
+    operations.run(operation_id=out.pk)
+    out.refresh_from_db()
+    assert out.state == OperationState.DONE and out.requested_by_name == SYSTEM.name
+    assert _parts(msn) == {OLD: 1}
+
+
+def test_a_viewer_may_not_change_weights(msn: RelayName) -> None:
+    with pytest.raises(operations.NotAllowed):
+        _planned(user_make("vic", "viewer"), weights={OLD: 5})
+
+
+def test_three_shares_stand_side_by_side(msn: RelayName, anna: User) -> None:
+    _done(_planned(anna, weights={OLD: 5}), anna)
+    PublishedState.objects.update(effective_at=timezone.now() - timedelta(hours=1))
+    host = host_make()
+    for name, ip, messages in (("msn-a", OLD, 500), ("msn-b", NEW, 500)):
+        instance = instance_make(host, name, ip=ip)
+        accepted_make(instance, "198.51.100.1", messages)
+    old, new = share_rows(msn)
+    assert (old.wanted, old.published, new.wanted, new.published) == ("83.3 %", "83.3 %", "16.7 %", "16.7 %")
+    assert new.observed == "50.0 % (46.9 % to 53.1 %, 1,000 messages)"
+    assert "reuses connections" in new.causes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"name": "no name"}, "is not a domain name"),
+        ({"servers": []}, "every authoritative server"),
+        ({"servers": ["ns.example.org"]}, "is not the address of a name server"),
+        ({"servers": ["192.0.2.1:99999"]}, "is not a port"),
+        ({"allowed_names": ["msn.example.net"]}, "is not in the zone"),
+        ({"tsig_algorithm": "hmac-md5"}, "algorithm is one of"),
+        ({"method": "powerdns", "api_url": "file:///etc/passwd"}, "The API's address"),
+        ({"method": "nsupdate"}, "is written by"),
+        ({"secret": None}, "A secret is needed"),
+    ],
+)
+def test_a_zone_that_cannot_be_is_refused(changes: dict[str, Any], why: str) -> None:
+    settings: dict[str, Any] = {
+        "name": "other.example.org", "method": "rfc2136", "servers": ["192.0.2.53"],
+        "allowed_names": ["msn.other.example.org"], "secret": SECRET, "actor": SYSTEM,
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match=why):
+        zones.zone_save(**settings | changes)
+    assert not Zone.objects.exists()
+
+
+def test_a_relay_name_that_serves_nothing_is_not_taken_over(zone: Zone) -> None:
+    with pytest.raises(ValidationError, match="has no address"):
+        zones.relay_name_import(zone=zone, name=f"gmail.{ZONE}", actor=SYSTEM)
+    with pytest.raises(ValidationError, match="is not in the zone"):
+        zones.relay_name_import(zone=zone, name="msn.example.net", actor=SYSTEM)
+    zone.servers, zone.primary = ["127.0.0.1:1"], "127.0.0.1:1"
+    with pytest.raises(Unreachable):
+        zones.relay_name_import(zone=zone, name=MSN, actor=SYSTEM)
+
+
+def test_the_commands_add_show_change_and_check(
+    bind: Bind, primary: Rfc2136, anna: User, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(SECRET + "\n")
+
+    def command(*words: str) -> str:
+        out = StringIO()
+        call_command(*words, stdout=out)
+        return out.getvalue()
+
+    command(
+        "dns", "zone", ZONE, "--server", f"127.0.0.1:{bind.port}", "--allow", MSN, "--tsig-name", KEY,
+        "--secret-file", str(tmp_path / "secret"),
+    )  # fmt: skip
+    assert (
+        command("dns", "name", MSN, "--zone", ZONE, "--rendering", "mx")
+        == f"{MSN} serves {OLD} 1, {NEW} 1.\n"
+    )
+    told = command("weights", MSN, "--set", f"{OLD}=5", "--plan", "--user", "anna")
+    assert f"+ {MSN}. 600 IN MX 10 w1-192-0-2-12.{MSN}." in told
+    told = command("weights", MSN, "--set", f"{OLD}=5", "--yes", "--reason", "a test", "--user", "anna")
+    assert "1 name server serves it" in told
+    assert "wanted 83.3 %  published 83.3 %  observed no messages" in command("weights", MSN)
+    assert '"published": 0.8333333333333334' in command("weights", MSN, "--json")
+    assert "update: ok" in command("dns", "check") and f"{MSN}: as published" in command("dns", "check")
+    with pytest.raises(CommandError, match="is not ADDRESS=WEIGHT"):
+        command("weights", MSN, "--set", OLD, "--user", "anna")
+    with pytest.raises(CommandError, match="There is no relay name"):
+        command("weights", "gmail.example.org")
