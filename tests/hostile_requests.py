@@ -149,7 +149,7 @@ def _answer_all(count: int, dice: random.Random) -> dict[str, Any]:
     from relays.agent import serve  # noqa: PLC0415
 
     # What nobody may not be able to read afterwards.
-    "a".encode("idna")
+    "\u00e4".encode("idna")
 
     os.setgroups([])
     os.setgid(_NOBODY)
