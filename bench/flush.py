@@ -88,6 +88,7 @@ def flush(rehearsal: Rehearsal, messages: int, others: int, per_s: int) -> list[
         wait_until(lambda: emptied(rehearsal), "the selected mail to leave")
         took_s, emptied_at = time.monotonic() - began, timezone.now()
         wait_until(lambda: not is_live(operation), "the flush to end")
+    print(f"{operation.state}: {operation.outcome}", file=sys.stderr)
     wanted = [message_id for domain in MOVED_DOMAINS for message_id in sent[domain]]
     wait_until(lambda: len(arrived(rehearsal, wanted)) == len(wanted), "each to arrive")
     times = arrived(rehearsal, wanted)

@@ -92,21 +92,18 @@ def take_queue(flush: Flush, queued: Collection[tuple[str, str]]) -> int:
     return len(left)
 
 
-def has_untold(flush: Flush) -> bool:
-    """Tell whether there are moved recipients of whose end the target's log has not told."""
-    return FlushRecipient.objects.filter(
-        flush=flush, at=At.MOVED, there__in=(There.NONE, There.QUEUED)
-    ).exists()
+def take_target_queue(flush: Flush, queued: Collection[str]) -> int:
+    """Mark what the target has in its queue, and unmark what it had; return how many it tells nothing of.
 
-
-def take_target_queue(flush: Flush, queued: Collection[str]) -> None:
-    """Mark what the target has in its queue, and unmark what it had. queued: queue ids."""
+    queued: queue ids.
+    """
     moved = FlushRecipient.objects.filter(flush=flush, at=At.MOVED, there__in=(There.NONE, There.QUEUED))
     found = [(pk, next_id in queued) for pk, next_id in moved.values_list("pk", "next_id")]
     for there, state in ((True, There.QUEUED), (False, There.NONE)):
         pks = [pk for pk, is_there in found if is_there is there]
         for begin in range(0, len(pks), 500):
             FlushRecipient.objects.filter(pk__in=pks[begin : begin + 500]).update(there=state)
+    return sum(not is_there for _, is_there in found)
 
 
 def account(flush: Flush) -> Account:

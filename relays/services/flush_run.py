@@ -294,16 +294,23 @@ class _Machine:
                 return
 
     def _read_target_again(self) -> None:
-        """Read all that the target told: of what it told before the source did, no row was found then."""
-        self.flush.target_cursor = self.flush.target_began
+        """Read all that the target told: of what it told before the source did, no row was found then.
+
+        Its queue is looked at before its log, so that what leaves in between is told of.
+        """
         target = self.ends.target
-        self._read("target", target)
-        if not flush_rows.has_untold(self.flush):
-            return
-        _, messages = remote.scan(
-            read_target(target.host), instance=target.name, domains=self.flush.domains, limits=_WITHIN
-        )
-        flush_rows.take_target_queue(self.flush, {message.queue_id for message in messages})
+        self.flush.target_cursor = self.flush.target_began
+        while True:
+            self.job.keep()
+            _, messages = remote.scan(
+                read_target(target.host), instance=target.name, domains=self.flush.domains, limits=_WITHIN
+            )
+            # Syslog may be a moment behind the queue.
+            time.sleep(2 * _LOOK_EVERY_S)
+            self._read("target", target)
+            queued = {message.queue_id for message in messages}
+            if not flush_rows.take_target_queue(self.flush, queued) or self._settles_too_long():
+                return
 
     def conclude(self) -> str:
         """Return what came of it, or raise what it ended as."""

@@ -1,13 +1,18 @@
 """What logs tell of a flush, told twice, in any order, or by half: one truthful account."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from relays.domain.flush import Event, Message
 from relays.models import Flush, FlushRecipient
-from relays.services import flush_rows
+from relays.remote import flush as remote
+from relays.remote.flush import LogPiece, Peer
+from relays.services import flush_rows, flush_run
+from relays.services.flush_run import Ends
+from relays.services.job import Job
 from tests.factories import host_make, instance_make, operation_make
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +23,7 @@ def flush() -> Flush:
     """A flush of three messages, one of which has two recipients."""
     source, target = (instance_make(host_make(host), name) for host, name in (("a", "msn-a"), ("b", "msn-b")))
     made = Flush.objects.create(
-        operation=operation_make(source),
+        operation=operation_make(source, state="running"),
         source=source,
         target=target,
         source_name="msn-a",
@@ -157,7 +162,34 @@ def test_a_message_with_one_recipient_twice_is_selected_once(flush: Flush) -> No
 
 def test_a_target_that_has_neither_it_nor_a_word_of_it_does_not_add_up(flush: Flush) -> None:
     source_told(flush, out("A2", "a", "sent", "B2"), out("A3", "c", "sent", "B3"))
-    flush_rows.take_target_queue(flush, {"B2"})
+    assert flush_rows.take_target_queue(flush, {"B2"}) == 1
     account = flush_rows.account(flush)
     assert (account.there_queued, account.there_unknown) == (1, 1)
     assert not account.adds_up_there
+
+
+def test_what_the_target_sends_while_it_is_looked_at_is_told_of(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double of the host: the moment between its queue and its log cannot be met on a real one."""
+    source_told(flush, out("A2", "a", "sent", "B2"))
+    asked: list[str] = []
+
+    def scan(*_: object, **__: object) -> tuple[None, list[Message]]:
+        asked.append("queue")
+        return None, []
+
+    def log(*_: object, **__: object) -> LogPiece:
+        # It left after the log was read, where the log is read first.
+        asked.append("log")
+        told = [done("B2", "a", "sent")] if asked[0] == "queue" or len(asked) > 2 else []
+        return LogPiece((*came_in("B2", "2@list"), *told), "{}", more=False)
+
+    monkeypatch.setattr(remote, "scan", scan)
+    monkeypatch.setattr(remote, "log", log)
+    monkeypatch.setattr(flush_run, "_LOOK_EVERY_S", 0)
+    assert flush.source is not None and flush.target is not None
+    ends = Ends(flush.source, flush.target, Peer("198.51.100.12"), "198.51.100.11")
+    flush_run._Machine(Job(flush.operation), flush, ends, timedelta(minutes=15))._read_target_again()
+    account = flush_rows.account(flush)
+    assert (account.there_sent, account.there_unknown) == (1, 0)
