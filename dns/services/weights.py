@@ -20,7 +20,7 @@ from dns.domain.weights import (
     render,
 )
 from dns.lookup import Reading, read_everywhere
-from dns.models import PublishedState, RelayName, Weight
+from dns.models import Method, PublishedState, RelayName, Weight
 from dns.publishing import Moved
 from dns.services.zones import publisher_of, read_primary, remember, servers_of, what_is_wrong
 from relays.models import Address, Operation
@@ -61,6 +61,8 @@ class _Publish(RelayNameKind):
     def plan_name(self, relay_name: str, params: Mapping[str, Any]) -> Plan:
         """Read the primary, and say which records would come and go."""
         row = _row(relay_name)
+        if row.rendering == Rendering.LUA and row.zone.method == Method.RFC2136:
+            raise PlanRefused("lua is written by PowerDNS's API: RFC 2136 knows no such record.")
         wanted = self.wanted(row, weights_of(row), params)
         if not any(wanted.values()):
             raise Refusal([WouldBeEmpty("No address would be left: all mail would stop.")])

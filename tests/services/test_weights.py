@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from dns.domain.records import RecordSet, difference
 from dns.domain.safety import NoWarmAddress, TooManyRemoved
-from dns.lookup import Server
+from dns.lookup import Server, read_name
 from dns.models import PublishedState, RelayName, Weight, Zone
+from dns.publishing.powerdns import PowerDns
 from dns.publishing.rfc2136 import Key, Rfc2136
 from dns.selectors.shares import share_rows
 from dns.services import weights, zones
@@ -25,7 +26,7 @@ from relays.remote.errors import Unreachable
 from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.kinds import PlanRefused
-from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+from tests.dns_servers import ALGORITHM, API_KEY, KEY, SECRET, ZONE, Bind, PowerDnsServer
 from tests.factories import accepted_make, host_make, instance_make
 from tests.people import user_make
 
@@ -257,6 +258,37 @@ def test_a_rule_changes_weights_and_takes_an_address_out(msn: RelayName) -> None
     out.refresh_from_db()
     assert out.state == OperationState.DONE and out.requested_by_name == SYSTEM.name
     assert _parts(msn) == {OLD: 1}
+
+
+def test_lua_is_for_the_api_of_powerdns_alone(msn: RelayName, anna: User) -> None:
+    RelayName.objects.update(rendering="lua")
+    with pytest.raises(PlanRefused, match="RFC 2136 knows no such record"):
+        _planned(anna, weights={OLD: 5})
+
+
+def test_lua_is_published_and_its_draws_are_verified(anna: User) -> None:
+    with PowerDnsServer() as server:
+        api = PowerDns(server.api_url, API_KEY, ZONE, within_s=20)
+        api.write(difference([], [RecordSet.of(MSN, "A", 600, [OLD, NEW])]))
+        zone = zones.zone_save(
+            name=ZONE,
+            method="powerdns",
+            servers=[f"127.0.0.1:{server.port}"],
+            allowed_names=[MSN],
+            api_url=server.api_url,
+            secret=API_KEY,
+            actor=SYSTEM,
+        )
+        found = zones.relay_name_import(zone=zone, name=MSN, rendering="lua", actor=SYSTEM)
+        operation = _done(_planned(anna, weights={OLD: 5, NEW: 1}), anna)
+        assert operation.state == OperationState.DONE, operation.outcome
+        assert operation.outcome.startswith("1 name server serves it"), operation.outcome
+        assert _parts(found) == {OLD: 5, NEW: 1}
+        assert [item.type for item in api.read(MSN).ours(MSN)] == ["LUA"]
+        drawn = [read_name(Server("127.0.0.1", server.port), zone=ZONE, name=MSN) for _ in range(60)]
+        assert {value for answer in drawn for item in answer.records for value in item.values} == {OLD, NEW}
+        assert zones.check_relay_name(relay_name=found) == {}
+        assert zones.doctor(zone=zone)["update"] == ""
 
 
 def test_a_viewer_may_not_change_weights(msn: RelayName) -> None:
