@@ -46,4 +46,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("", include("relays.urls")),
+    path("", include("dns.urls")),
 ]

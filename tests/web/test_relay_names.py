@@ -1,0 +1,93 @@
+"""Pages over relay names: three shares side by side, and plans that name servers refuse or take."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+
+from dns.domain.records import RecordSet, difference
+from dns.lookup import Server
+from dns.models import RelayName, Zone
+from dns.publishing.rfc2136 import Key, Rfc2136
+from dns.services import zones
+from relays.models import Operation
+from relays.services.audit import SYSTEM
+from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+
+pytestmark = pytest.mark.django_db
+
+MSN = f"msn.{ZONE}"
+OLD, NEW = "192.0.2.11", "192.0.2.12"
+
+
+@pytest.fixture(scope="module")
+def bind() -> Iterator[Bind]:
+    with Bind() as server:
+        wanted = [RecordSet.of(MSN, "A", 600, [OLD, NEW])]
+        key = Key(KEY, ALGORITHM, SECRET)
+        Rfc2136(Server("127.0.0.1", server.port), ZONE, key).write(difference([], wanted))
+        yield server
+
+
+@pytest.fixture
+def msn(bind: Bind) -> RelayName:
+    zone = zones.zone_save(
+        name=ZONE,
+        method="rfc2136",
+        servers=[f"127.0.0.1:{bind.port}"],
+        allowed_names=[MSN],
+        tsig_name=KEY,
+        secret=SECRET,
+        actor=SYSTEM,
+    )
+    return zones.relay_name_import(zone=zone, name=MSN, rendering="mx", actor=SYSTEM)
+
+
+def test_without_relay_names_the_list_says_how_to_take_one_over(operator: Client) -> None:
+    assert "manage.py dns name" in operator.get("/relay-names/").content.decode()
+
+
+def test_a_viewer_sees_shares_and_may_change_none(msn: RelayName, viewer: Client) -> None:
+    assert MSN in viewer.get("/relay-names/").content.decode()
+    page = viewer.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert page.count("50.0 %") == 4 and "no messages" in page
+    assert "Plan these weights" not in page and SECRET not in page
+    assert viewer.post(f"/relay-names/{msn.pk}/plan/weights.apply/").status_code == 403
+
+
+def test_weights_are_planned_and_shown_before_anything_changes(msn: RelayName, operator: Client) -> None:
+    answer = operator.post(
+        f"/relay-names/{msn.pk}/plan/weights.apply/",
+        {f"weight:{OLD}": "5", f"weight:{NEW}": "1"},
+        follow=True,
+    )
+    operation = Operation.objects.get()
+    assert answer.redirect_chain == [(f"/operations/{operation.pk}/", 302)]
+    page = answer.content.decode()
+    assert f"{OLD} 83.3 %, {NEW} 16.7 %" in page and "Change weights" in page
+    assert zones.check_relay_name(relay_name=msn) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({f"weight:{OLD}": "0", f"weight:{NEW}": "0"}, "No address would be left"),
+        ({f"weight:{OLD}": "many"}, "must be a whole number"),
+        ({f"weight:{OLD}": "9" * 5000}, "must be a whole number"),
+        ({"weight:<script>": "1"}, "is not an address"),
+        ({}, "Give at least one address its weight"),
+    ],
+)
+def test_what_is_refused_is_told_on_the_page(
+    fields: dict[str, str], why: str, msn: RelayName, operator: Client
+) -> None:
+    page = operator.post(f"/relay-names/{msn.pk}/plan/weights.apply/", fields, follow=True).content.decode()
+    assert why in page and "<script>:" not in page
+    assert not Operation.objects.exists()
+
+
+def test_name_servers_that_are_not_as_published_are_named(msn: RelayName, operator: Client) -> None:
+    Zone.objects.update(servers=["127.0.0.1:1"])
+    msn.refresh_from_db()
+    zones.check_relay_name(relay_name=msn)
+    assert "127.0.0.1:1 takes no connection" in operator.get(f"/relay-names/{msn.pk}/").content.decode()
