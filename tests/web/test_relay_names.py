@@ -68,6 +68,14 @@ def test_weights_are_planned_and_shown_before_anything_changes(msn: RelayName, o
     assert zones.check_relay_name(relay_name=msn) == {}
 
 
+def test_one_address_is_taken_out_by_the_button_of_its_row(msn: RelayName, operator: Client) -> None:
+    page = operator.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert page.count(f"/relay-names/{msn.pk}/plan/address.out/") == 2
+    operator.post(f"/relay-names/{msn.pk}/plan/address.out/", {"address": NEW, f"weight:{OLD}": "5"})
+    operation = Operation.objects.get()
+    assert (operation.kind, operation.params["address"]) == ("address.out", NEW)
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
