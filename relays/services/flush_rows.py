@@ -4,6 +4,7 @@ Every write is one that may come twice: a crash between two of them makes the ne
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, Q, Sum
@@ -15,6 +16,8 @@ from relays.services.statements import Row, run
 _BATCH = 2_000
 # New mail that went the same way is counted by its rows; a source of 200 a second fills them in minutes.
 MAX_NEW = 200_000
+# How long a receipt can be read recipient by recipient.
+KEPT = timedelta(days=30)
 
 
 def select(flush: Flush, messages: Iterable[Message]) -> None:
@@ -138,6 +141,16 @@ def account(flush: Flush) -> Account:
         there_unknown=there.get(There.NONE, 0),
         duplicates=len(duplicates(flush)),
     )
+
+
+def forget(*, now: datetime) -> int:
+    """Delete the recipients of flushes that ended long ago; return how many. Their accounts stay for good.
+
+    Addresses are personal data, and hundreds of thousands of rows a flush are not looked at again.
+    """
+    ended = Flush.objects.filter(operation__ended_at__lt=now - KEPT)
+    recipients = FlushRecipient.objects.filter(flush__in=ended).delete()[0]
+    return recipients + FlushArrival.objects.filter(flush__in=ended).delete()[0]
 
 
 def duplicates(flush: Flush) -> list[FlushArrival]:

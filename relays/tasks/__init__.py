@@ -6,7 +6,17 @@ Celery closes the database connections of its threads after each task.
 from celery import shared_task
 from django.utils import timezone
 
-from relays.services import anchors, collect, deletions, operations, queue_reads, reasons, rollup, traces
+from relays.services import (
+    anchors,
+    collect,
+    deletions,
+    flush_rows,
+    operations,
+    queue_reads,
+    reasons,
+    rollup,
+    traces,
+)
 
 __all__ = [
     "anchor_audit",
@@ -45,6 +55,7 @@ def prune() -> None:
     """Delete what is older than its retention."""
     rollup.prune(now=timezone.now())
     operations.forget_unconfirmed(now=timezone.now())
+    flush_rows.forget(now=timezone.now())
     queue_reads.forget_old(now=timezone.now())
     traces.forget_old(now=timezone.now())
 

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from relays.domain.flush import Event, Message
-from relays.models import Flush, FlushRecipient
+from relays.models import Flush, FlushRecipient, Operation
 from relays.remote import flush as remote
 from relays.remote.flush import LogPiece, Peer
 from relays.services import flush_rows, flush_run
@@ -193,3 +193,18 @@ def test_what_the_target_sends_while_it_is_looked_at_is_told_of(
     flush_run._Machine(Job(flush.operation), flush, ends, timedelta(minutes=15))._read_target_again()
     account = flush_rows.account(flush)
     assert (account.there_sent, account.there_unknown) == (1, 0)
+
+
+def test_recipients_are_forgotten_after_a_month_and_the_account_is_not(flush: Flush) -> None:
+    source_told(flush, out("A2", "a", "sent", "B2"))
+    target_told(flush, *came_in("B2", "2@list"))
+    flush.account = flush_rows.account(flush).as_json()
+    flush.save()
+    now = timezone.now()
+    Operation.objects.update(ended_at=None)
+    assert flush_rows.forget(now=now + timedelta(days=31)) == 0
+    Operation.objects.update(ended_at=now)
+    assert flush_rows.forget(now=now + timedelta(days=29)) == 0
+    assert flush_rows.forget(now=now + timedelta(days=31)) == 5
+    assert not FlushRecipient.objects.exists()
+    assert Flush.objects.get().account["moved"] == 1
