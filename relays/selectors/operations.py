@@ -184,7 +184,7 @@ def _target(operation: Operation) -> str:
 
 def _facts(operation: Operation, now: datetime) -> list[tuple[str, str]]:
     facts = [
-        ("Target", _target(operation)),
+        ("From" if operation.kind == "flush" else "Target", _target(operation)),
         ("Asked for by", operation.requested_by_name),
         ("Reason", operation.reason),
         ("Ticket", operation.ticket),
