@@ -14,7 +14,7 @@ from relays.agent.build import build
 from relays.domain.freshness import fresh_for
 from relays.domain.reading import InstanceFacts
 from relays.models import Host
-from relays.remote import keys, relayctl, write
+from relays.remote import flush, keys, relayctl, write
 from relays.remote.errors import Incompatible, Incomplete, KeyChanged, Refused, RemoteError, Unreachable
 from relays.remote.relayctl import Answer, Inventory, Snapshot
 from relays.remote.ssh import Limits
@@ -61,6 +61,7 @@ def examine(host: Host) -> list[Check]:
         _disk(seen),
         *_instances(seen),
         _write_door(host, seen),
+        _flush(host, seen),
         _providers(host),
         _fresh(host),
     ]
@@ -315,6 +316,28 @@ def _write_door(host: Host, seen: _Seen) -> Check:
     )
 
 
+def _flush(host: Host, seen: _Seen) -> Check:
+    """Tell whether mail could be moved from each instance, what has drifted, and whether the guard looks."""
+    title = "Mail can be moved from each instance"
+    if seen.hello is None:
+        return Check("flush", None, title, "Not known: relayctl did not answer.")
+    try:
+        status = flush.status(read_target(host), _LIMITS)
+    except RemoteError as error:
+        return Check("flush", None, title, f"Not known: {error}", _FLUSH_REMEDY)
+    lacking = [f"{row.instance}: {row.problems[0]}" for row in status.instances if row.problems]
+    if len(lacking) == len(status.instances):
+        return Check("flush", None, title, "No instance is onboarded for it.", _FLUSH_REMEDY)
+    if lacking:
+        return Check("flush", False, title, "; ".join(lacking), _FLUSH_REMEDY)
+    if status.guard_age_s is None or status.guard_age_s > _GUARD_WITHIN_S:
+        return Check("flush", False, title, "No guard looks at redirects.", _FLUSH_REMEDY)
+    return Check("flush", True, title, f"all; the guard looked {status.guard_age_s:.0f} s ago")
+
+
+_FLUSH_REMEDY = 'On the host, as root: docs/hosts.md, "Onboarding instances for flushes".'
+# As relayctl has it: without a guard that looked within this it puts no redirect on.
+_GUARD_WITHIN_S = 60
 _WRITE_REMEDY = 'Make it so on the host, as root: docs/relayctl.md, "The write path", says what it needs.'
 
 

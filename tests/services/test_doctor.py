@@ -10,8 +10,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from relays.agent.build import build
+from relays.domain.flush import RedirectFacts
 from relays.models import Host
-from relays.remote import write
+from relays.remote import flush, write
+from relays.remote.flush import Status
 from relays.services import collect, doctor
 from relays.services.providers import load_shipped
 from tests.far_side import Sshd, host_row, inventory_row, snapshot_row, unread_row
@@ -38,7 +40,38 @@ def test_a_host_in_good_order_has_nothing_to_do(sshd: Sshd, host: Host) -> None:
     collect.poll_host(host_id=host.pk)
     host.refresh_from_db()
     checks = doctor.examine(host)
-    assert [check.code for check in checks if check.ok is not True or check.remedy] == ["write_door"]
+    # What opens the write door, and what onboards for flushes, is root's to decide.
+    open_to_decide = [check.code for check in checks if check.ok is not True or check.remedy]
+    assert open_to_decide == ["write_door", "flush"]
+
+
+def redirect_row(name: str, *problems: str) -> RedirectFacts:
+    return RedirectFacts(
+        name, not problems, problems, fast_flush=True, to="", domains=(), op_id="", left_s=None, problem=""
+    )
+
+
+READY = redirect_row("msn-a")
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        (Status((READY,), 5.0), (True, "the guard looked 5 s ago")),
+        (Status((READY,), 90.0), (False, "No guard looks")),
+        (Status((READY,), None), (False, "No guard looks")),
+        (Status((READY, redirect_row("aol-a", "no drain")), 5.0), (False, "aol-a: no drain")),
+        (Status((redirect_row("msn-a", "no drain"),), 5.0), (None, "No instance is onboarded")),
+    ],
+)
+def test_what_a_flush_needs_is_told(
+    sshd: Sshd, host: Host, monkeypatch: pytest.MonkeyPatch, status: Status, wanted: tuple[bool | None, str]
+) -> None:
+    answers(sshd, inventory_row("msn-a"))
+    # The far side's end lines are fixed, and the guard's age stands in one.
+    monkeypatch.setattr(flush, "status", lambda *_: status)
+    check = examine(host)["flush"]
+    assert (check.ok, wanted[1] in check.detail) == (wanted[0], True)
 
 
 @pytest.mark.parametrize(
