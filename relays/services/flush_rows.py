@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from relays.domain.flush import Account, At, Event, Message, There
 from relays.models import Flush, FlushArrival, FlushRecipient
@@ -100,13 +100,21 @@ def take_target_queue(flush: Flush, queued: Collection[str]) -> int:
 
     queued: queue ids.
     """
-    moved = FlushRecipient.objects.filter(flush=flush, at=At.MOVED, there__in=(There.NONE, There.QUEUED))
-    found = [(pk, next_id in queued) for pk, next_id in moved.values_list("pk", "next_id")]
+    found = [(pk, next_id in queued) for pk, next_id in _untold(flush).values_list("pk", "next_id")]
     for there, state in ((True, There.QUEUED), (False, There.NONE)):
         pks = [pk for pk, is_there in found if is_there is there]
         for begin in range(0, len(pks), 500):
             FlushRecipient.objects.filter(pk__in=pks[begin : begin + 500]).update(there=state)
     return sum(not is_there for _, is_there in found)
+
+
+def awaits_target(flush: Flush) -> bool:
+    """Tell if something was moved that the target's log does not yet tell the fate of."""
+    return _untold(flush).exists()
+
+
+def _untold(flush: Flush) -> QuerySet[FlushRecipient]:
+    return FlushRecipient.objects.filter(flush=flush, at=At.MOVED, there__in=(There.NONE, There.QUEUED))
 
 
 def account(flush: Flush) -> Account:

@@ -302,15 +302,22 @@ class _Machine:
         self.flush.target_cursor = self.flush.target_began
         while True:
             self.job.keep()
-            _, messages = remote.scan(
-                read_target(target.host), instance=target.name, domains=self.flush.domains, limits=_WITHIN
-            )
+            queued = self._queued_at_target()
             # Syslog may be a moment behind the queue.
             time.sleep(2 * _LOOK_EVERY_S)
             self._read("target", target)
-            queued = {message.queue_id for message in messages}
             if not flush_rows.take_target_queue(self.flush, queued) or self._settles_too_long():
                 return
+
+    def _queued_at_target(self) -> set[str]:
+        """Return the ids in its queue; a target that got nothing may be down, and is not asked."""
+        if not flush_rows.awaits_target(self.flush):
+            return set()
+        target = self.ends.target
+        _, messages = remote.scan(
+            read_target(target.host), instance=target.name, domains=self.flush.domains, limits=_WITHIN
+        )
+        return {message.queue_id for message in messages}
 
     def conclude(self) -> str:
         """Return what came of it, or raise what it ended as."""

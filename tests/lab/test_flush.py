@@ -76,7 +76,7 @@ def confirmed(operation: Operation, anna: User) -> Operation:
     )
 
 
-def run_to_its_end(operation: Operation, within_s: float = 90) -> Operation:
+def run_to_its_end(operation: Operation, within_s: float = 240) -> Operation:
     """Run as workers do, each time it is due."""
     give_up_at = time.monotonic() + within_s
     while operations.run(operation_id=operation.pk) not in _ENDED:
@@ -169,7 +169,8 @@ def test_a_target_that_refuses_ends_it_and_nothing_bounces(
     assert (account.waiting, account.bounced, account.bounced_by_drain) == (30, 0, 0)
     assert "status=bounced" not in console.instance("msn-a").log()
     assert redirect_of(console, "msn-a") == ""
-    assert console.instance("msn-a").counts()["deferred"] == 30
+    # A message given back may still be on its way to its own relay.
+    until(lambda: console.instance("msn-a").counts()["deferred"] == 30, "all 30 to wait", timeout_s=120)
 
 
 def test_a_flush_that_is_stopped_gives_back_and_keeps_the_rest(
