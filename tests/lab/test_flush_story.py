@@ -16,7 +16,7 @@ from fleet.rehearsal import Fleet
 from relays.models import Operation
 from relays.services import operations
 from relays.services.collect import poll_host
-from tests.browser.visits import Visit, chromium, visit  # noqa: F401 - fixtures
+from tests.browser.visits import Visit
 
 from .conftest import Wait
 from .test_flush import accepted, console, defer, instance, throttle  # noqa: F401 - a fixture among them
