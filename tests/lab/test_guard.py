@@ -26,7 +26,11 @@ def corrupt(host: Host) -> dict[str, int | None]:
 def test_a_corrupt_message_is_counted_also_after_a_reboot(fleet: Fleet, until: Wait) -> None:
     rustin = fleet.host("rustin")
     none = {"msn-a": 0, "msn-b": 0, "aol-a": 0, "therest-a": 0}
-    until(lambda: {name: corrupt(rustin).get(name) for name in none} == none, "every instance is counted")
+    until(
+        lambda: {name: corrupt(rustin).get(name) for name in none} == none,
+        "every instance is counted",
+        timeout_s=120,
+    )
     file = rustin.path(_CORRUPT)
     file.write_text("x")
     try:
