@@ -1,5 +1,6 @@
 """Changes of a relay name's records, as operations: plan, one guarded update, every server verified."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -33,6 +34,8 @@ from relays.services.sealing import CannotUnseal
 _VERIFY_FOR = timedelta(seconds=90)
 _LOOK_AGAIN = timedelta(seconds=3)
 _LOOK_AGAIN_BY_HAND = timedelta(seconds=20)
+# Of a 64-bit id; int() refuses very many digits.
+_MAX_ID_DIGITS = 18
 
 # Of each address, its weight; 0 is out of DNS.
 Wanted = dict[str, int]
@@ -54,9 +57,9 @@ class _Publish(RelayNameKind):
             raise PlanRefused(f"{missing[0]} is missing.")
         return {**params, "override": params.get("override") in (True, "true", "on")}
 
+    @abstractmethod
     def wanted(self, relay_name: RelayName, now: Wanted, params: Mapping[str, Any]) -> Wanted:
         """Return the weights to publish. Raises PlanRefused."""
-        raise NotImplementedError
 
     def plan_name(self, relay_name: str, params: Mapping[str, Any]) -> Plan:
         """Read the primary, and say which records would come and go."""
@@ -199,7 +202,8 @@ class WeightsRollback(_Publish):
     def wanted(self, relay_name: RelayName, now: Wanted, params: Mapping[str, Any]) -> Wanted:
         """Take what was wanted then; addresses that came since go out."""
         ident = str(params["to"])
-        state = relay_name.published.filter(pk=int(ident)).first() if ident.isdecimal() else None
+        is_id = ident.isdecimal() and len(ident) <= _MAX_ID_DIGITS
+        state = relay_name.published.filter(pk=int(ident)).first() if is_id else None
         if state is None:
             raise PlanRefused(f"{relay_name.name} has no such earlier state.")
         then: Wanted = state.wanted

@@ -7,12 +7,14 @@ from django.contrib.auth.decorators import permission_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from dns.models import RelayName
 from dns.selectors.shares import share_rows
 from dns.services.weights import AddressBack, AddressOut, WeightsApply
 from relays.remote.errors import RemoteError
+from relays.selectors.figures import moment
 from relays.services import operations
 from relays.services.kinds import PlanRefused
 from relays.services.operations import NotAllowed
@@ -27,7 +29,9 @@ _DIGITS = 10
 @permission_required("dns.view_relayname", raise_exception=True)
 def relay_name_list(request: HttpRequest) -> HttpResponse:
     """List relay names."""
-    rows = RelayName.objects.select_related("zone", "provider").prefetch_related("weights")
+    now = timezone.now()
+    found = RelayName.objects.select_related("zone", "provider").prefetch_related("weights")
+    rows = [(row, moment(row.served_at, now)) for row in found]
     return render(request, "dns/relay_name_list.html", {"rows": rows})
 
 
@@ -39,6 +43,7 @@ def relay_name_detail(request: HttpRequest, pk: int) -> HttpResponse:
     shares = share_rows(row)
     context = {
         "row": row,
+        "asof": moment(row.served_at, timezone.now()),
         "shares": shares,
         "causes": next((share.causes for share in shares if share.causes), ()),
         "states": row.published.select_related("operation")[:10],

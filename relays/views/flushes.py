@@ -20,6 +20,9 @@ from relays.services.operations import NotAllowed
 from relays.views.actors import actor_of, user_of
 from relays.views.exports import table_response
 
+# Of a 64-bit id; int() refuses very many digits.
+_MAX_ID_DIGITS = 18
+
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -45,9 +48,8 @@ def flush_new(request: HttpRequest, pk: int) -> HttpResponse:
             messages.error(request, f"Nothing was planned for {visible(instance.name)}: {error}")
         else:
             return redirect("relays:operation", operation.pk)
-    page = choice_page(
-        instance, timezone.now(), domains=domains, target=int(target) if target.isdecimal() else 0
-    )
+    is_id = target.isdecimal() and len(target) <= _MAX_ID_DIGITS
+    page = choice_page(instance, timezone.now(), domains=domains, target=int(target) if is_id else 0)
     return render(request, "relays/flush_new.html", {"page": page})
 
 

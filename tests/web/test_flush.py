@@ -103,6 +103,13 @@ def test_a_choice_that_cannot_be_says_why_and_keeps_what_was_chosen(
     assert not Operation.objects.exists()
 
 
+def test_a_target_of_very_many_digits_is_none(operator: Client, fleet: dict[str, Instance]) -> None:
+    path = f"/instances/{fleet['msn-a'].pk}/flush/"
+    for answer in (operator.get(path, {"target": "9" * 5_000}), operator.post(path, {"target": "9" * 5_000})):
+        assert answer.status_code == 200
+    assert not Operation.objects.exists()
+
+
 def test_a_viewer_may_not_move_mail(viewer: Client, fleet: dict[str, Instance]) -> None:
     path = f"/instances/{fleet['msn-a'].pk}/flush/"
     assert viewer.get(path).status_code == viewer.post(path).status_code == 403

@@ -1,9 +1,11 @@
 """Pages over relay names: three shares side by side, and plans that name servers refuse or take."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from dns.domain.records import RecordSet, difference
 from dns.lookup import Server
@@ -51,8 +53,15 @@ def test_a_viewer_sees_shares_and_may_change_none(msn: RelayName, viewer: Client
     assert MSN in viewer.get("/relay-names/").content.decode()
     page = viewer.get(f"/relay-names/{msn.pk}/").content.decode()
     assert page.count("50.0 %") == 4 and "no messages" in page
+    assert "its name servers answered <time" in page
     assert "Plan these weights" not in page and SECRET not in page
     assert viewer.post(f"/relay-names/{msn.pk}/plan/weights.apply/").status_code == 403
+
+
+def test_an_answer_of_long_ago_shows_its_age(msn: RelayName, viewer: Client) -> None:
+    RelayName.objects.filter(pk=msn.pk).update(served_at=timezone.now() - timedelta(days=3))
+    for path in ("/relay-names/", f"/relay-names/{msn.pk}/"):
+        assert "3 d ago" in viewer.get(path).content.decode()
 
 
 def test_weights_are_planned_and_shown_before_anything_changes(msn: RelayName, operator: Client) -> None:
