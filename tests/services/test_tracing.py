@@ -6,11 +6,13 @@ has the real ones.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from relays.domain.found_lines import HostLine
@@ -202,7 +204,9 @@ def test_a_stopped_trace_ends_at_the_next_piece(hosts: Hosts, anna: User) -> Non
     trace = asked_by(anna)
 
     def stopping(**_: Any) -> Piece:
-        Trace.objects.filter(pk=trace.pk).update(state=TraceState.STOPPED)
+        # Called in a thread of the search: its connection of Django's is nobody's to close but ours.
+        with closing(connection):
+            Trace.objects.filter(pk=trace.pk).update(state=TraceState.STOPPED)
         return piece(("8BE8F5E79", "removed"), at={"at": 1})
 
     hosts.says["rustin"] = stopping
