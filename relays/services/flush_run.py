@@ -62,8 +62,7 @@ def run(job: Job, flush: Flush, ends: Ends, *, lease: timedelta = LEASE) -> str:
     machine = _Machine(job, flush, ends, lease)
     try:
         machine.snapshot()
-        machine.put_on()
-        machine.watch()
+        machine.redirect()
         machine.give_back()
         machine.settle()
     except RemoteError as error:
@@ -99,6 +98,16 @@ class _Machine:
             target_cursor=target_cursor,
             target_began=target_cursor,
         )
+
+    def redirect(self) -> None:
+        """Have the redirect on until all has left or something ends it; whatever stops that gives it back."""
+        try:
+            self.put_on()
+            self.watch()
+        except (Aborted, Failed, Unknown) as stopped:
+            if self.flush.state != FlushState.ACTIVE:
+                raise
+            self._move_to(FlushState.REVERTING, why_ended=str(stopped))
 
     def put_on(self) -> None:
         """Put the redirect on: lease first, then the map."""
