@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,8 +18,10 @@ from relays.domain.queue_reading import Groups
 from relays.domain.words import count, size, span, visible
 from relays.models import Instance, PendingDeletion, Provider, QueueRead
 from relays.models.message import DeletionState, ReadState
+from relays.models.operation import OperationState
 from relays.selectors.figures import clock, moment
 from relays.selectors.queue_groups import BY, Grouped, grouped
+from relays.services.deletions import AGAIN_AFTER, STOPPED
 from relays.services.message_actions import KINDS, Purge
 from relays.services.reasons import rule_table
 
@@ -115,6 +117,9 @@ class DeletionRow:
     at: str
     left: str
     undone: bool
+    # What was to follow it and failed or was stopped, an operation's id or 0, and when the next begins.
+    stopped: int
+    again: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,14 +381,24 @@ def reply(text: str, may_see: bool) -> str:
 
 
 def deletion_rows(scope: Scope, now: datetime) -> list[DeletionRow]:
-    """Return what is to be deleted, and what was undone and is not released yet."""
-    found = PendingDeletion.objects.select_related("operation").filter(follow_up=None)
-    found = found.exclude(state=DeletionState.BEGUN)
+    """Return what is to be deleted, what was undone and is not released yet, and where either has failed."""
+    waiting = Q(follow_up=None) & ~Q(state=DeletionState.BEGUN)
+    stopped = Q(follow_up__state__in=STOPPED)
+    found = PendingDeletion.objects.select_related("operation", "follow_up").filter(waiting | stopped)
     if scope.instance is not None:
         found = found.filter(operation__instance=scope.instance)
     elif scope.provider is not None:
         found = found.filter(operation__instance__provider=scope.provider)
     return [_deletion_row(pending, now) for pending in found[:50]]
+
+
+def _again(pending: PendingDeletion, now: datetime) -> str:
+    """Say when what failed is begun again; "" where nothing has, or where somebody stopped it."""
+    last = pending.follow_up
+    if last is None or last.state == OperationState.ABORTED or last.ended_at is None:
+        return ""
+    at = clock(max(last.ended_at + AGAIN_AFTER, now), now)
+    return at.text if at else ""
 
 
 def _deletion_row(pending: PendingDeletion, now: datetime) -> DeletionRow:
@@ -397,4 +412,6 @@ def _deletion_row(pending: PendingDeletion, now: datetime) -> DeletionRow:
         at=at.text if at else "",
         left=span(left.total_seconds()),
         undone=pending.state == DeletionState.UNDONE,
+        stopped=pending.follow_up_id or 0,
+        again=_again(pending, now),
     )

@@ -84,6 +84,9 @@ class Kind(ABC):
     def confirmed(self, operation: Operation) -> None:  # noqa: B027 - most have nothing to write
         """Write what the operation needs of its own, in the transaction that confirms it."""
 
+    def ended(self, operation: Operation) -> None:  # noqa: B027 - most leave nothing behind
+        """See to what is left behind, in the transaction that ends the operation; its state is the end."""
+
     def moved(self, then: Plan, now: Plan) -> str:
         """Say how the facts have moved by more than the plan allows since then; "" where they have not."""
         return "" if then.facts == now.facts else "The instance has changed since the plan was made."

@@ -5,7 +5,7 @@ what was delivered meanwhile is told, and nothing that came later is touched.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -16,6 +16,8 @@ from relays.domain.filters import KEYS, BadFilter, described, from_words, span_o
 from relays.domain.queue_reading import Item
 from relays.domain.words import count, plural, span
 from relays.models import Instance, MessageBatch, Operation, OperationStep, PendingDeletion
+from relays.models.message import DeletionState
+from relays.models.operation import OperationState
 from relays.remote import relayctl, write
 from relays.remote.ssh import Limits
 from relays.services.doors import read_target, write_target
@@ -220,6 +222,10 @@ def acted_on(operation: Operation, verb: str, *, also: frozenset[str] = frozense
         yield from (Item(*item) for item in json.loads(batch.items) if item[0] not in others)
 
 
+def _number(items: Iterable[Item]) -> int:
+    return sum(1 for _ in items)
+
+
 def _samples(instance: Instance, picked: relayctl.Picked) -> list[str]:
     """Return the first of the messages, by id: an address is nobody's business who reads a plan."""
     now = picked.header.now
@@ -329,7 +335,7 @@ class Delete(MessageKind):
     def run(self, job: Job) -> str:
         """Hold them, and leave a row that says when they are due."""
         done = Hold().act(job)
-        messages = sum(1 for _ in acted_on(job.operation, Hold.verb, also=frozenset({"already"})))
+        messages = _number(acted_on(job.operation, Hold.verb, also=frozenset({"already"})))
         if not messages:
             return f"{done.told(self.did)}. Nothing is left to delete."
         pending = PendingDeletion.objects.filter(operation=job.operation).first()
@@ -339,6 +345,21 @@ class Delete(MessageKind):
                 operation=job.operation, messages=messages, due_at=timezone.now() + grace
             )
         return f"{done.told(self.did)}. They are deleted at {pending.due_at:%Y-%m-%d %H:%M} UTC."
+
+    def ended(self, operation: Operation) -> None:
+        """Have what was held so far released where it was stopped or failed: nobody else knows of it."""
+        held = _number(acted_on(operation, Hold.verb))
+        if operation.state == OperationState.DONE or not held:
+            return
+        PendingDeletion.objects.update_or_create(
+            operation=operation,
+            defaults={
+                "state": DeletionState.UNDONE,
+                "undone_by": operation.requested_by_name,
+                "messages": held,
+                "due_at": timezone.now(),
+            },
+        )
 
 
 class Purge(MessageKind):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -467,6 +468,9 @@ def _end(operation: Operation, state: OperationState, outcome: str) -> None:
     )
     InstanceLock.objects.filter(operation=operation).delete()
     RelayNameLock.objects.filter(operation=operation).delete()
+    # A kind that this version does not know any more has left nothing that it could see to.
+    with suppress(PlanRefused):
+        kind_of(operation.kind).ended(operation)
     _audit(operation, SYSTEM, phases[state], {"outcome": operation.outcome})
 
 

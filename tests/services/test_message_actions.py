@@ -294,3 +294,96 @@ def test_the_command_says_what_it_cannot_do(
     with pytest.raises(CommandError, match=error):
         command(*words)
     assert far.counts() == {"deferred": 230}
+
+
+def stopped_purge(far: FarSide, pending: PendingDeletion) -> Operation:
+    """Have the deletion begin when it is due, and fail: the host refuses it."""
+    assert deletions.begin_due(now=timezone.now() + LATER) == 1
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    far.trouble = [refuse]
+    assert run(pending.follow_up).state == OperationState.FAILED_SAFE
+    return pending.follow_up
+
+
+def refuse() -> None:
+    raise Refused("The cap of the day is reached.")
+
+
+def test_a_deletion_that_failed_is_begun_again_an_hour_later(
+    far: FarSide, anna: User, instance: Instance
+) -> None:
+    pending = held_to_be_deleted(instance, anna)
+    first = stopped_purge(far, pending)
+    assert deletions.begin_due(now=timezone.now() + timedelta(minutes=59)) == 0
+    assert deletions.begin_due(now=timezone.now() + timedelta(minutes=61)) == 1
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    assert pending.follow_up != first
+    assert run(pending.follow_up).state == OperationState.DONE
+    assert far.counts() == {None: 230}
+    assert deletions.begin_due(now=timezone.now() + LATER) == 0
+
+
+def test_a_deletion_that_failed_can_be_undone(far: FarSide, anna: User, instance: Instance) -> None:
+    pending = held_to_be_deleted(instance, anna)
+    stopped_purge(far, pending)
+    held = far.counts()["hold"]
+    assert deletions.undo(pending=pending, user=anna, actor=ACTOR)
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    assert pending.follow_up.kind == "message.release"
+    run(pending.follow_up)
+    assert far.counts()["deferred"] == held
+    assert "hold" not in far.counts()
+
+
+def test_a_deletion_that_somebody_stopped_is_not_begun_again(
+    far: FarSide, anna: User, instance: Instance
+) -> None:
+    pending = held_to_be_deleted(instance, anna)
+    deletions.begin_due(now=timezone.now() + LATER)
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    operations.abort(operation=pending.follow_up, user=anna, actor=ACTOR)
+    assert deletions.begin_due(now=timezone.now() + LATER) == 0
+    assert deletions.undo(pending=pending, user=anna, actor=ACTOR)
+
+
+def test_a_release_that_failed_is_begun_again_an_hour_later(
+    far: FarSide, anna: User, instance: Instance
+) -> None:
+    pending = held_to_be_deleted(instance, anna)
+    deletions.undo(pending=pending, user=anna, actor=ACTOR)
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    far.trouble = [refuse]
+    assert run(pending.follow_up).state == OperationState.FAILED_SAFE
+    assert deletions.begin_due(now=timezone.now() + timedelta(minutes=61)) == 1
+    pending.refresh_from_db()
+    run(pending.follow_up)
+    assert far.counts() == {"deferred": 230}
+
+
+@pytest.mark.parametrize("how", ["refused", "aborted"])
+def test_what_a_deletion_held_before_it_stopped_is_released(
+    far: FarSide, anna: User, instance: Instance, how: str
+) -> None:
+    operation = confirmed(instance, anna, "message.delete")
+
+    def stop() -> None:
+        if how == "refused":
+            raise Refused("The cap of the day is reached.")
+        operations.abort(operation=operation, user=anna, actor=ACTOR)
+
+    far.queues["4jWKWh04b5z0003"] = "hold"  # It was on hold before.
+    far.trouble = [lambda: None, stop]
+    assert run(operation).state in (OperationState.FAILED_SAFE, OperationState.ABORTED)
+    pending = PendingDeletion.objects.get()
+    assert pending.state == DeletionState.UNDONE
+    assert deletions.begin_due(now=timezone.now()) == 1
+    pending.refresh_from_db()
+    assert pending.follow_up is not None
+    run(pending.follow_up)
+    assert far.queues["4jWKWh04b5z0003"] == "hold"
+    assert "hold" not in {far.queues[f"4jWKWh04b5z{n:04}"] for n in range(100) if n != 3}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from django.utils.html import escape
 
 from relays.models import AuditEvent, Instance, Operation, PendingDeletion, QueueRead
@@ -17,6 +18,7 @@ from tests.factories import (
     fleet_make,
     host_make,
     instance_make,
+    operation_make,
     provider_make,
     queue_read_make,
     queued_message,
@@ -225,6 +227,24 @@ def test_what_waits_to_be_deleted_is_shown_and_undone(operator: Client, msn_a: I
     assert pending.state != DeletionState.WAITING
     assert pending.undone_by == "anna"
     assert "too late" in operator.post(f"/deletions/{pending.pk}/undo/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "again"),
+    [("failed_safe", "It is begun again at"), ("aborted", "It is not begun again by itself.")],
+)
+def test_a_deletion_that_did_not_get_to_its_end_is_shown_until_its_mail_is_released(
+    operator: Client, msn_a: Instance, state: str, again: str
+) -> None:
+    pending = deletion_make(msn_a)
+    last = operation_make(msn_a)
+    Operation.objects.filter(pk=last.pk).update(state=state, ended_at=timezone.now())
+    PendingDeletion.objects.update(state=DeletionState.BEGUN, follow_up=last)
+    text = page(operator, instance=msn_a.pk)
+    assert "were to be deleted, and some may still be on hold" in text
+    assert again in text
+    operator.post(f"/deletions/{pending.pk}/undo/")
+    assert "were to be deleted" not in page(operator, instance=msn_a.pk)
 
 
 def test_a_viewer_undoes_nothing(viewer: Client, msn_a: Instance) -> None:
