@@ -24,7 +24,9 @@ from dns.lookup import Reading, read_everywhere
 from dns.models import Method, PublishedState, RelayName, Weight
 from dns.publishing import Moved
 from dns.services.zones import publisher_of, read_primary, remember, servers_of, what_is_wrong
+from relays.domain.text import printable
 from relays.models import Address, Operation
+from relays.models.operation import StepState
 from relays.remote.errors import RemoteError
 from relays.services import operations
 from relays.services.job import Failed, Job, NoResult, Wait
@@ -47,6 +49,8 @@ class _Publish(RelayNameKind):
     permission: ClassVar[str] = "dns.change_weights"
     # Most of it is people's time, where they paste records; the rest takes seconds.
     deadline: ClassVar[timedelta] = timedelta(hours=1)
+    # What is written has to be stored and verified, whoever asks for it to stop by then.
+    ends_itself: ClassVar[bool] = True
     takes: ClassVar[set[str]]
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,14 +96,15 @@ class _Publish(RelayNameKind):
             response = self._publish(job, row, facts)
         except (PlanRefused, CannotUnseal) as error:
             raise Failed(str(error)) from error
+        job.close()
         self._remember(job, row, facts, response)
-        return _verify(job, row, facts)
+        return _verify(job, row, facts) + _stopped_too_late(job)
 
     def _publish(self, job: Job, row: RelayName, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         change = difference(_sets(facts["now"]), _sets(facts["records"]))
         publisher = publisher_of(row.zone)
         if publisher is None:
-            return _await_by_hand(job, row, facts)
+            return _await_by_hand(job, row, change, facts)
 
         def effect(_req_id: str) -> Mapping[str, Any]:
             try:
@@ -125,7 +130,7 @@ class _Publish(RelayNameKind):
         self, job: Job, row: RelayName, facts: Mapping[str, Any], response: Mapping[str, Any]
     ) -> None:
         """Store the weights and the state that the operation made, once."""
-        job.go_on()
+        job.keep()
         with transaction.atomic():
             if PublishedState.objects.filter(operation=job.operation).exists():
                 return
@@ -301,17 +306,37 @@ def _response(reading: Reading, change: Change) -> dict[str, Any]:
     return {"serial": reading.serial, "command": ["update"], "output": "\n".join(change.lines)}
 
 
-def _await_by_hand(job: Job, row: RelayName, facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Wait until somebody has written the records."""
-    job.go_on()
+def _await_by_hand(job: Job, row: RelayName, change: Change, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Wait until somebody has written the records. Raises Aborted, and Failed where nobody has in time."""
+    request = {"update": change.lines}
+    _note(job, "ask for the records", {"command": ["by hand"], "output": "\n".join(change.lines)}, request)
+    written = job.operation.steps.filter(name="publish", state=StepState.DONE).exists()
+    response = {} if written else _written_by_hand(job, row, change, facts)
+    return _note(job, "publish", response, request)
+
+
+def _written_by_hand(job: Job, row: RelayName, change: Change, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         served = read_primary(row)
-    except RemoteError as error:
-        raise Wait(timezone.now() + _LOOK_AGAIN_BY_HAND) from error
-    if not same(served.ours(row.name), _sets(facts["records"])):
+        if same(served.ours(row.name), _sets(facts["records"])):
+            return _response(served, change)
         job.progress("Waiting for the records: write them into the zone as the plan shows them.")
-        raise Wait(timezone.now() + _LOOK_AGAIN_BY_HAND)
-    return _response(served, difference(_sets(facts["now"]), _sets(facts["records"])))
+    except RemoteError as error:
+        job.progress(printable(str(error), 300))
+    job.go_on()
+    if job.is_late():
+        raise Failed("Nobody wrote the records within an hour.")
+    raise Wait(timezone.now() + _LOOK_AGAIN_BY_HAND)
+
+
+def _note(job: Job, name: str, response: Mapping[str, Any], request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write a step down that changes nothing anywhere; return what it was written down with."""
+    return job.step(name, lambda _req_id: response, look_up=lambda _req_id: None, request=request)
+
+
+def _stopped_too_late(job: Job) -> str:
+    asked_by = job.abort_asked_by()
+    return f" {asked_by} asked for it to stop when it was written already." if asked_by else ""
 
 
 def _verify(job: Job, row: RelayName, facts: Mapping[str, Any]) -> str:

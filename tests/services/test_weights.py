@@ -224,6 +224,63 @@ def test_a_worker_that_dies_leaves_old_or_new_and_one_write(
     assert _parts(msn) == {OLD: 5, NEW: 1}
 
 
+def test_a_stop_that_comes_after_the_write_is_too_late(
+    msn: RelayName, anna: User, primary: Rfc2136, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation, write = _planned(anna, weights={OLD: 5}), Rfc2136.write
+
+    def stopped(self: Rfc2136, change: Any) -> None:
+        write(self, change)
+        operations.abort(operation=operation, user=anna, actor=SYSTEM)
+
+    monkeypatch.setattr(Rfc2136, "write", stopped)
+    assert _done(operation, anna).state == OperationState.DONE
+    assert "anna asked for it to stop when it was written already" in operation.outcome
+    assert _parts(msn) == {OLD: 5, NEW: 1}
+    assert weights.weights_of(msn) == {OLD: 5, NEW: 1}
+
+
+@pytest.fixture
+def by_hand(msn: RelayName) -> RelayName:
+    """The relay name in a zone that people write."""
+    Zone.objects.update(method="manual")
+    return RelayName.objects.select_related("zone").get()
+
+
+def _again(operation: Operation) -> Operation:
+    """Run it as the sweeper does when it is due."""
+    Operation.objects.filter(pk=operation.pk).update(due_at=None)
+    operations.run(operation_id=operation.pk)
+    operation.refresh_from_db()
+    return operation
+
+
+def test_records_that_people_write_are_waited_for_and_verified(
+    by_hand: RelayName, anna: User, primary: Rfc2136
+) -> None:
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    assert operation.state == OperationState.RUNNING
+    assert "write them into the zone" in str(operation.progress)
+    wanted = [RecordSet.from_json(item) for item in operation.plan["facts"]["records"]]
+    primary.write(difference(primary.read(MSN).ours(MSN), wanted))
+    assert _again(operation).state == OperationState.DONE, operation.outcome
+    assert _parts(by_hand) == {OLD: 5, NEW: 1}
+    assert weights.weights_of(by_hand) == {OLD: 5, NEW: 1}
+
+
+def test_records_that_nobody_writes_are_waited_for_until_it_is_stopped_or_late(
+    by_hand: RelayName, anna: User
+) -> None:
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    operations.abort(operation=operation, user=anna, actor=SYSTEM)
+    assert _again(operation).state == OperationState.ABORTED
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    Operation.objects.filter(pk=operation.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    assert _again(operation).state == OperationState.FAILED_SAFE
+    assert "Nobody wrote the records" in operation.outcome
+    assert weights.weights_of(by_hand) == {OLD: 1, NEW: 1}
+
+
 def test_a_name_server_that_is_behind_is_named(
     msn: RelayName, anna: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
