@@ -19,7 +19,8 @@ class Judge:
 
     def __init__(self, instance_ids: Iterable[int], *, at: datetime, interval_s: float) -> None:
         """Take the last hours that reach to `at`, as figures of a host that is polled so often do."""
-        rows = InstanceState.objects.filter(instance_id__in=list(instance_ids)).values_list(
+        states = InstanceState.objects.filter(instance_id__in=list(instance_ids)).order_by()
+        rows = states.values_list(
             "instance_id", "instance__provider__slug", "outcomes_at", *(f"hour_{name}" for name in _HOUR)
         )
         self._providers: dict[int, str] = {}

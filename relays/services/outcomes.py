@@ -160,11 +160,12 @@ def log_sources(*, host: Host) -> list[LogSource]:
     """Return the logs that the host's instances write to, with how far each is read; new ones are made."""
     wanted = {member.source for member in _members(host) if member.present and member.source}
     rows = LogSource.objects.filter(host=host, source__in=wanted)
-    missing = wanted - set(rows.values_list("source", flat=True))
-    if missing:
-        LogSource.objects.bulk_create(
-            [LogSource(host=host, source=source) for source in sorted(missing)], ignore_conflicts=True
-        )
+    missing = wanted - {row.source for row in rows}
+    if not missing:
+        return list(rows)
+    LogSource.objects.bulk_create(
+        [LogSource(host=host, source=source) for source in sorted(missing)], ignore_conflicts=True
+    )
     return list(rows.all())
 
 
@@ -210,7 +211,8 @@ def _condition(source: SourceReading, cursor_was: str) -> tuple[str, str]:
 
 def _members(host: Host) -> list[_Member]:
     """Return the host's instances, those that are present last."""
-    rows = Instance.objects.filter(host_id=host.pk).values_list("pk", "name", "removed_at", "inventory__log")
+    rows = Instance.objects.filter(host_id=host.pk).order_by("name")
+    rows = rows.values_list("pk", "name", "removed_at", "inventory__log")
     members = [_Member(pk, name, removed_at is None, _source(log)) for pk, name, removed_at, log in rows]
     return sorted(members, key=lambda member: member.present)
 
