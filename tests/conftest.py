@@ -39,13 +39,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database-only", action="store_true", help="only tests that use the database")
 
 
+# Files whose tests take minutes, and wait for most of them, come first: a worker that began one of them last
+# would end alone.
+LONGEST_FIRST = ("processes/test_postgresql.py", "processes/", "lab/", "agent/", "browser/")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --database-only, leave out what opens no database, and what brings a whole fleet up."""
+    """Put what takes longest first; with --database-only, leave out what opens no database, and the lab."""
+    if _is_one_of_many(config):
+        items.sort(key=lambda item: _place(item.nodeid))
     if config.getoption("--database-only"):
         chosen = [item for item in items if _uses_database(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+
+
+def _is_one_of_many(config: pytest.Config) -> bool:
+    """Tell whether other processes run other files of the same run (pytest-xdist)."""
+    return hasattr(config, "workerinput")
+
+
+def _place(nodeid: str) -> int:
+    starts = (nodeid.startswith(f"tests/{path}") for path in LONGEST_FIRST)
+    return next((number for number, fits in enumerate(starts) if fits), len(LONGEST_FIRST))
 
 
 def _uses_database(item: pytest.Item) -> bool:
@@ -71,7 +88,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     """Fail a run of the whole suite that leaves pure code uncovered, after pytest-cov has its figures."""
     result = yield
     coverage = session.config.pluginmanager.getplugin("_cov")
-    if coverage is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+    is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if coverage is not None and is_whole and not _is_one_of_many(session.config):
         figures = {folder: _covered_percent(coverage.cov_controller.cov, folder) for folder in PURE_CODE}
         session.config.stash[_COVERED] = figures
         session.testsfailed += sum(percent < PURE_CODE_COVERED_PERCENT for percent in figures.values())
