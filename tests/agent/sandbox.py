@@ -46,7 +46,12 @@ class Sandbox:
         return self
 
     def _script(self) -> str:
-        lines = ["set -e", "umask 022", "ip link set lo up", f"mount -t tmpfs tmpfs {self.folder}"]
+        lines = [
+            "set -e",
+            "umask 022",
+            "ip link set lo up",
+            f"mount -t tmpfs -o size=512m tmpfs {self.folder}",
+        ]
         for target in _OVERLAID:
             upper, work = (f"{self.folder}/{kind}{target.replace('/', '_')}" for kind in ("upper", "work"))
             lines.append(f"mkdir {upper} {work}")

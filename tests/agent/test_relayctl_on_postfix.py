@@ -256,7 +256,6 @@ def test_a_deadline_ends_a_request_that_hangs(host: Sandbox) -> None:
 
 
 def test_a_full_spool_is_a_condition_of_the_host(host: Sandbox) -> None:
-    host.run("fallocate", "-l", "1G", "/var/spool/filler", check=False)
     host.run("sh", "-c", "dd if=/dev/zero of=/var/spool/filler bs=1M 2>/dev/null; true")
     row = rows(ask(host, "snapshot", instances=["msn-a"]))["host"]
     host.run("rm", "/var/spool/filler")
