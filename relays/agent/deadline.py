@@ -1,4 +1,4 @@
-"""When a request must have ended, by the monotonic clock."""
+"""When what is done must have ended, by the monotonic clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ _GRACE_S = 5
 
 
 class Deadline:
-    """Ends whatever runs by raising DeadlineReached, and the process itself a little later."""
+    """So many seconds from now. Nothing ends by it that does not ask, unless it is armed."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
+
+    def arm(self) -> None:
+        """End whatever runs then by raising DeadlineReached, and the process itself a little later.
+
+        For a process that ends with its request: nothing takes the alarm back.
+        """
         signal.signal(signal.SIGALRM, self._reached)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, self.remaining_s())
 
     def remaining_s(self) -> float:
         """Return the seconds that are left, negative once it has passed."""

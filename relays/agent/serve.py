@@ -43,7 +43,9 @@ def _answer(stdin: int, reply: Reply) -> int:
     try:
         request = parse_request(read_request(stdin))
         who.check(request.verb)
-        answer = _rows(request, who, Deadline(request.deadline_s))
+        deadline = Deadline(request.deadline_s)
+        deadline.arm()
+        answer = _rows(request, who, deadline)
         reply.header(_header(request, ok=True))
         _write_rows(reply, answer)
     except RelayctlError as error:

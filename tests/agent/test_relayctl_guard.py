@@ -10,7 +10,20 @@ from typing import Any
 
 import pytest
 
-from relays.agent import children, commands, corrupt, guard, install, items, postfix, snapshot, systemd
+from relays.agent import (
+    children,
+    commands,
+    corrupt,
+    drain,
+    exclusive,
+    guard,
+    install,
+    items,
+    lease,
+    postfix,
+    snapshot,
+    systemd,
+)
 from relays.agent.__main__ import main
 from relays.agent.manifest import Manifest, write_file
 from tests.agent import systemctl
@@ -140,6 +153,24 @@ def test_it_goes_on_when_nobody_listens(rounds: _Rounds, monkeypatch: pytest.Mon
         guard.run(20.0, "corrupt")
 
     assert len(rounds.slept) == 3
+
+
+@pytest.mark.usefixtures("spool", "rounds")
+def test_no_alarm_is_left_to_end_it_once_it_has_given_a_redirect_back(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((drain, "redirects"), (exclusive, "instances")):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(module, "DIRECTORY", str(tmp_path / name))
+    monkeypatch.setattr(lease, "PUBLISHED", str(published.with_name("redirects.json")))
+    monkeypatch.setattr(postfix, "is_running", lambda _queue_directory: False)
+    monkeypatch.setattr(children, "find_program", lambda name: f"/usr/sbin/{name}")
+    (tmp_path / "redirects/a").write_text("hotmail.com drain:[127.0.0.1]:2526\n")
+    with pytest.raises(SystemExit):
+        guard.run(20.0, "redirects")
+
+    assert (tmp_path / "redirects/a").read_text() == drain.map_text(None)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 # Who may run it
