@@ -37,7 +37,8 @@ Effect = Callable[[str, int, Deadline], dict[str, Any]]
 class Action(NamedTuple):
     """What will be done. counts: messages, null where they could not be counted; facts: what it rests on.
 
-    effect: None where running the command is all there is to it.
+    effect: None where running the command is all there is to it. always: done also where only the journal has
+    room for it; done twice it must do no harm.
     """
 
     command: list[str]
@@ -45,6 +46,7 @@ class Action(NamedTuple):
     facts: dict[str, str]
     pace: Pace
     effect: Effect | None = None
+    always: bool = False
 
 
 Planner = Callable[[postfix.Place, dict[str, Any], Limits, Deadline], Action]

@@ -53,7 +53,11 @@ class Instance:
         try:
             _take(descriptor)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps({**holder, "since": round(time.time(), 3)}).encode("ascii"), 0)
+            # Who has it is only told: a full disk keeps nobody from taking it.
+            with contextlib.suppress(OSError):
+                os.pwrite(
+                    descriptor, json.dumps({**holder, "since": round(time.time(), 3)}).encode("ascii"), 0
+                )
             yield
         finally:
             os.close(descriptor)

@@ -92,7 +92,8 @@ def plan_clear(place: postfix.Place, args: dict[str, Any], _limits: Limits, _dea
     def effect(_op_id: str, _fence: int, deadline: Deadline) -> dict[str, Any]:
         return give_back(place, deadline)
 
-    return Action(_reload_command(place), {}, {"config_dir": place.config_dir}, _UNLIMITED, effect)
+    facts = {"config_dir": place.config_dir}
+    return Action(_reload_command(place), {}, facts, _UNLIMITED, effect, always=True)
 
 
 def plan_retry(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadline: Deadline) -> Action:
@@ -217,12 +218,23 @@ def _put_on(place: postfix.Place, redirect: Redirect) -> None:
 
 
 def _empty(place: postfix.Place) -> None:
-    _write(drain.map_path(place.name), drain.map_text(None).encode("ascii"))
+    path = drain.map_path(place.name)
+    try:
+        _write(path, drain.map_text(None).encode("ascii"))
+    except OSError:
+        # A disk that is full has no room for a new map, but the old one can be cut off where it lies.
+        os.truncate(path, 0)
+        _date_back(path)
 
 
 def _write(path: str, content: bytes) -> None:
-    """Replace a map in one step, dated back: for what is younger than 2 s Postfix waits."""
+    """Replace a map in one step."""
     write_file(path, content, 0o644)
+    _date_back(path)
+
+
+def _date_back(path: str) -> None:
+    # For what is younger than 2 s Postfix waits.
     past = time.time() - 60
     os.utime(path, (past, past))
 

@@ -5,8 +5,10 @@ docs/relayctl.md, "The write path", is the contract; the order of the steps in _
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -99,8 +101,14 @@ def _change(request: Request, caller: Caller, deadline: Deadline) -> dict[str, A
         if known is not None:
             return _replayed(request, caller, known)
         action = _planned(request, place, instance, caps, deadline)
-        _refuse_without_room(caps)
         actions.refuse_without_time(deadline)
+        try:
+            _refuse_without_room(caps)
+        except Refused:
+            if not action.always:
+                raise
+            _refuse_full_journal(caps)
+            return _result_row(_act_without_room(request, caller, instance, action, deadline))
         return _result_row(_act(request, caller, instance, action, deadline))
 
 
@@ -142,19 +150,37 @@ def _act(
         entry = _begun(request, caller, instance, action)
     except OSError as error:
         raise Refused(f"it could not be written down, so nothing was done: {error}") from None
-    result = {"counts": action.counts, **_effect(request, action, deadline)}
+    result = _effect(request, action, deadline)
     entry = ops.finish(entry, result)
-    shown = {key: result[key] for key in ("ok", "exit_status", "timed_out", "took_ms")}
-    journal.append("ended", {**_told(request, caller), **shown})
+    _append_ended(request, caller, result)
     return entry
 
 
+def _act_without_room(
+    request: Request, caller: Caller, instance: Instance, action: Action, deadline: Deadline
+) -> ops.Entry:
+    """Do what must always be possible, of which the journal alone will know. Sent again, it is done again."""
+    assert request.fence is not None  # noqa: S101 - parse_request() refuses a change without
+    deadline.end_by_kill()
+    entry = {**_told(request, caller), "state": "done", "begun_at": round(time.time(), 3)}
+    with contextlib.suppress(OSError):
+        instance.raise_fence(request.fence)
+    try:
+        _append_begun(request, caller, action)
+    except OSError as error:
+        raise Refused(f"it could not be written down, so nothing was done: {error}") from None
+    result = _effect(request, action, deadline)
+    with contextlib.suppress(OSError):
+        _append_ended(request, caller, result)
+    return {**entry, "ended_at": round(time.time(), 3), "result": result}
+
+
 def _effect(request: Request, action: Action, deadline: Deadline) -> dict[str, Any]:
-    if action.effect is None:
-        return actions.run(action.command, deadline)
     assert request.op_id is not None  # noqa: S101 - parse_request() refuses a change without
     assert request.fence is not None  # noqa: S101
-    return action.effect(request.op_id, request.fence, deadline)
+    act = action.effect
+    ended = act(request.op_id, request.fence, deadline) if act else actions.run(action.command, deadline)
+    return {"counts": action.counts, **ended}
 
 
 def _begun(request: Request, caller: Caller, instance: Instance, action: Action) -> ops.Entry:
@@ -162,8 +188,17 @@ def _begun(request: Request, caller: Caller, instance: Instance, action: Action)
     assert request.fence is not None  # noqa: S101 - parse_request() refuses a change without
     instance.raise_fence(request.fence)
     instance.note(action.pace)
-    journal.append("begun", {**_told(request, caller), "command": action.command})
+    _append_begun(request, caller, action)
     return ops.begin({**_told(request, caller), "boot_id": system.boot_id()})
+
+
+def _append_begun(request: Request, caller: Caller, action: Action) -> None:
+    journal.append("begun", {**_told(request, caller), "command": action.command})
+
+
+def _append_ended(request: Request, caller: Caller, result: dict[str, Any]) -> None:
+    shown = {key: result[key] for key in ("ok", "exit_status", "timed_out", "took_ms")}
+    journal.append("ended", {**_told(request, caller), **shown})
 
 
 def _told(request: Request | None, caller: Caller) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.agent.write_host import (
     ask,
     ask_reader,
     command,
+    entry,
+    events,
     make,
     new_id,
     request,
@@ -407,6 +410,64 @@ def test_killed_at_every_point_the_map_is_the_old_or_the_new_and_the_guard_ends_
             break
     assert done.returncode == 0
     assert left > 8
+
+
+@contextmanager
+def full(host: Sandbox, folder: str, *, with_its_files: bool = True) -> Iterator[None]:
+    """Put a disk that takes nothing more in a folder's place."""
+    host.run("cp", "-a", folder, "/run/before")
+    host.run("mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", folder)
+    if with_its_files:
+        host.run("cp", "-a", "/run/before/.", folder)
+    host.run("rm", "-r", "/run/before")
+    host.run("dd", "if=/dev/zero", f"of={folder}/fill", "bs=1k", check=False)
+    try:
+        yield
+    finally:
+        host.run("umount", folder)
+
+
+def goes_its_own_way(host: Sandbox, recipient: str) -> bool:
+    """Tell whether what is sent now waits here, as Postfix itself sees it."""
+    send(host, A, recipient)
+    give_up_at = time.monotonic() + 20
+    while time.monotonic() < give_up_at:
+        found = [e["queue_name"] for e in listed(host, A) if e["recipients"][0]["address"] == recipient]
+        if found == ["deferred"]:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_the_guard_ends_a_redirect_on_a_full_disk(host: Sandbox) -> None:
+    put_on(host)
+    rewrite_lease(host, expires_bt=1.0)
+    # Without a text in it the lock has no room to write one over.
+    host.inside(f"{STATE}/instances/msn-a/lock").write_text("")
+    with full(host, STATE):
+        host.run(PROGRAM, "guard", "--only", "redirects")
+        assert (lines(host), host.inside(LEASE).exists()) == ([], False)
+        assert goes_its_own_way(host, "guarded@hotmail.com")
+
+
+def test_a_redirect_is_given_back_on_a_full_disk_while_the_journal_takes_it(host: Sandbox) -> None:
+    put_on(host)
+    req_id = new_id()
+    sent = request(
+        "redirect.clear", req_id=req_id, op_id="op-2", fence=next(_fences), args={"instance": "msn-a"}
+    )
+    with full(host, STATE):
+        assert "disk full" in change(host, "redirect.renew", lease_s=60).error[2]
+        with full(host, "/var/log/relay-fleet", with_its_files=False):
+            assert "nothing was done" in ask(host, sent).error[2]
+        assert lines(host)
+        for _ in range(2):
+            row = ask(host, sent).row
+            assert (row["req_id"], row["state"], row["result"]["ok"]) == (req_id, "done", True)
+        assert (lines(host), host.inside(LEASE).exists()) == ([], False)
+        assert goes_its_own_way(host, "cleared@hotmail.com")
+    assert events(host, req_id) == ["begun", "ended"] * 2
+    assert not entry(host, req_id).exists()
 
 
 # --- the path, tried -----------------------------------------------------------------------------------
