@@ -99,7 +99,8 @@ class _Peer(smtplib.SMTP):
 def _answers(
     smtp: _Peer, found: Facts, peer: Peer, sender: str, recipients: list[str]
 ) -> list[dict[str, Any]]:
-    their_name = _text(smtp.ehlo_resp or smtp.helo_resp or b"").split(" ")[0].splitlines()[0]
+    # The first word of the reply, as Postfix has it.
+    their_name = _text(next(iter((smtp.ehlo_resp or smtp.helo_resp or b"").split()), b""))
     own_name = found.settings["myhostname"]
     told = [
         _check("reaches", True, "", ""),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socketserver
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from relays.agent import children, inventory, listing, postfix, serve, snapshot, system
+from relays.agent import children, drain, inventory, listing, postfix, preflight, serve, snapshot, system
 from relays.agent.__main__ import main
 from relays.agent.deadline import Deadline
+from relays.agent.peers import Peer
 from relays.agent.protocol import (
     MAX_LINE,
     MAX_REPLY,
@@ -477,3 +480,30 @@ def test_addresses_that_are_none_are_left_out() -> None:
 
     bound = inventory._bound(settings, overrides, "smtp_bind_address", 2)
     assert bound == ["198.51.100.2", "198.51.100.3"]
+
+
+# A target of a flush
+
+
+class _Mute(socketserver.StreamRequestHandler):
+    """A target that agrees to everything and says nothing, not even its name."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 \r\n")
+        for command in self.rfile:
+            self.wfile.write(b"221 \r\n" if command.lower().startswith(b"quit") else b"250 \r\n")
+
+
+def test_a_target_that_does_not_say_its_name_has_another_one() -> None:
+    settings = {"smtp_helo_name": "", "myhostname": "msn-a.relay.example"}
+    found = drain.Facts(settings, {}, ["127.0.0.1"], [])
+    with socketserver.TCPServer(("127.0.0.1", 0), _Mute) as target:
+        threading.Thread(target=target.handle_request).start()
+        peer = Peer("mute", "127.0.0.1", target.server_address[1])
+        told = preflight._over_there(found, peer, "", ["x@hotmail.com"])
+
+    assert [(row["check"], row["ok"]) for row in told[:-1]] == [
+        ("reaches", True),
+        ("names_differ", True),
+        ("accepts", True),
+    ]

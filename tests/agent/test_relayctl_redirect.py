@@ -501,13 +501,17 @@ def test_a_target_that_refuses_is_told_with_its_words(host: Sandbox) -> None:
         host.run("postfix", "-c", B, "reload")
 
 
-def test_two_of_one_name_are_refused_because_postfix_would_bounce_the_loop(host: Sandbox) -> None:
-    host.run("postconf", "-c", B, "-e", "myhostname=msn-a.relay.example")
+@pytest.mark.parametrize("banner", ["$myhostname ESMTP", "a name for the outside ESMTP"])
+def test_two_of_one_name_are_refused_because_postfix_would_bounce_the_loop(
+    host: Sandbox, banner: str
+) -> None:
+    host.run("postconf", "-c", B, "-e", "myhostname=msn-a.relay.example", f"smtpd_banner={banner}")
     host.run("postfix", "-c", B, "reload")
     try:
         assert preflight(host)["names_differ"]["ok"] is False
     finally:
         host.run("postconf", "-c", B, "-e", "myhostname=msn-b.relay.example")
+        host.run("postconf", "-c", B, "-X", "smtpd_banner")
         host.run("postfix", "-c", B, "reload")
 
 
