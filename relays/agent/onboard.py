@@ -73,7 +73,8 @@ def _lacking(place: postfix.Place, options: argparse.Namespace) -> list[str]:
             if os.path.isfile(drain.map_path(place.name))
             else [f"make {drain.map_path(place.name)}, empty"]
         )
-        return files + [change.words for change in _changes(place, found, options)]
+        words = files + [change.words for change in _changes(place, found, options)]
+        return words or (["reload it: its onboarding was interrupted"] if _is_under_way(place) else [])
     except postfix.Misconfigured as error:
         raise Refused(f"{place.name} is misconfigured: {error}") from None
 
@@ -147,14 +148,22 @@ def _apply(place: postfix.Place, options: argparse.Namespace) -> None:
         write_file(drain.map_path(place.name), drain.map_text(None).encode(), 0o644)
     found = drain.facts(place.config_dir)
     changes = _changes(place, found, options)
-    if not changes:
+    if not changes and not _is_under_way(place):
         return
     kept = _kept(place) or {"before": _contents(place), "at": round(time.time(), 3), "after": {}}
-    _keep(place, kept)
+    _keep(place, {**kept, "complete": False})
     for arguments in _at_once(changes):
         items.command("postconf", "-c", place.config_dir, *arguments)
-    _keep(place, {**kept, "after": _digests(place)})
+    kept["after"] = _digests(place)
+    _keep(place, {**kept, "complete": False})
     _reload(place, found.settings["queue_directory"])
+    _keep(place, {**kept, "complete": True})
+
+
+def _is_under_way(place: postfix.Place) -> bool:
+    """Tell whether an onboarding began and has not come to its end."""
+    kept = _kept(place)
+    return kept is not None and not kept.get("complete", bool(kept["after"]))
 
 
 def _at_once(changes: list[Change]) -> list[list[str]]:

@@ -130,6 +130,36 @@ def test_onboard_is_listed_first_then_done_once_and_given_back_to_the_byte(host:
     host.run(PROGRAM, "onboard", "msn-b", "--yes")
 
 
+def test_an_onboarding_that_was_killed_at_any_point_is_finished_by_the_next(host: Sandbox) -> None:
+    service = host.inside("/var/spool/postfix-msn-b/private/drain")
+    host.run(PROGRAM, "onboard", "msn-b", "--undo", "--yes")
+    original = {name: host.inside(f"{B}/{name}").read_bytes() for name in ("main.cf", "master.cf")}
+    # Each file is synced before it is put in place, and its directory after; the first five times it is the
+    # map and what it lies in.
+    for left in range(5, 20):
+        service.unlink(missing_ok=True)
+        host.write("/run/fault", f"{left} fsync")
+        done = host.run(PROGRAM, "onboard", "msn-b", "--yes", check=False)
+        host.inside("/run/fault").unlink()
+        # So that no program waits for it to cool down.
+        host.run("touch", "-d", "10 sec ago", f"{B}/main.cf")
+        would = host.run(PROGRAM, "onboard", "msn-b").stdout.decode()
+        if "nothing to change" not in would:
+            host.run(PROGRAM, "onboard", "msn-b", "--yes")
+        give_up_at = time.monotonic() + 20
+        while not service.is_socket():
+            assert time.monotonic() < give_up_at, "master was not told of the drain"
+            time.sleep(0.1)
+        host.run("touch", "-d", "10 sec ago", f"{B}/main.cf")
+        host.run(PROGRAM, "onboard", "msn-b", "--undo", "--yes")
+        assert original == {name: host.inside(f"{B}/{name}").read_bytes() for name in original}
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0
+    assert left > 9
+    host.run(PROGRAM, "onboard", "msn-b", "--yes")
+
+
 def test_what_was_changed_by_hand_since_is_kept_and_shown_as_drift(host: Sandbox) -> None:
     main_cf = host.inside(f"{A}/main.cf").read_bytes()
     host.run("postconf", "-c", A, "-e", f"transport_maps=hash:/etc/mine, texthash:{MAP}")
