@@ -211,8 +211,8 @@ def _condition(source: SourceReading, cursor_was: str) -> tuple[str, str]:
 
 def _members(host: Host) -> list[_Member]:
     """Return the host's instances, those that are present last."""
-    rows = Instance.objects.filter(host_id=host.pk).order_by("name")
-    rows = rows.values_list("pk", "name", "removed_at", "inventory__log")
+    of_host = Instance.objects.filter(host_id=host.pk).order_by("name")
+    rows = of_host.values_list("pk", "name", "removed_at", "inventory__log")
     members = [_Member(pk, name, removed_at is None, _source(log)) for pk, name, removed_at, log in rows]
     return sorted(members, key=lambda member: member.present)
 
