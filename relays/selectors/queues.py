@@ -150,6 +150,8 @@ class QueuePage:
     sums: list[tuple[str, str]]
     messages_total: int
     asof: str
+    # Names the instances whose reading failed: what is not shown of them is not known.
+    failed: list[str]
     left_out: str
     table: Grouped
     rows: list[GroupRow]
@@ -175,12 +177,17 @@ class Asked:
     groups: list[QueueRead]
     page: QueueRead | None = None
 
+    @property
+    def reads(self) -> list[QueueRead]:
+        """All of the readings."""
+        return [*self.groups, *([self.page] if self.page else [])]
+
 
 def queue_page(asked: Asked, now: datetime, *, instances: int) -> QueuePage:
     """Return the page from what is known of its readings. instances: how many there are in all."""
     scope, words = asked.scope, to_words(asked.wanted)
     known = [(read.instance, Groups.from_json(json.loads(read.body))) for read in asked.groups if read.body]
-    waiting = [read for read in [*asked.groups, *([asked.page] if asked.page else [])] if _is_open(read)]
+    waiting = [read for read in asked.reads if _is_open(read)]
     table = grouped(asked.by, known, may_see=asked.may_see)
     messages = None if asked.page is None else _messages(asked.page, asked.may_see)
     body = json.loads(asked.page.body) if asked.page and asked.page.body else {}
@@ -196,7 +203,8 @@ def queue_page(asked: Asked, now: datetime, *, instances: int) -> QueuePage:
         reads=[_read_row(read, words, now) for read in asked.groups],
         sums=_sums(known, now),
         messages_total=total,
-        asof=_asof(asked, now),
+        asof=_asof(asked.reads, now),
+        failed=_failed(asked.reads),
         left_out=_left_out(len(asked.groups), instances, known),
         table=table,
         rows=[
@@ -231,9 +239,8 @@ def _is_open(read: QueueRead) -> bool:
 
 def _tag(asked: Asked, now: datetime) -> str:
     """Return what changes with any reading, and every 3 s while one is under way, for its progress."""
-    reads = [*asked.groups, *([asked.page] if asked.page else [])]
-    since = [int((now - read.asked_at).total_seconds()) // 3 for read in reads if _is_open(read)]
-    return digest(canonical([[read.pk, read.state, read.attempt] for read in reads] + [since]))[:16]
+    since = [int((now - read.asked_at).total_seconds()) // 3 for read in asked.reads if _is_open(read)]
+    return digest(canonical([[read.pk, read.state, read.attempt] for read in asked.reads] + [since]))[:16]
 
 
 def _progress(waiting: list[QueueRead], now: datetime) -> str:
@@ -272,10 +279,26 @@ def _read_row(read: QueueRead, words: Mapping[str, str], now: datetime) -> ReadR
     )
 
 
-def _asof(asked: Asked, now: datetime) -> str:
+def _asof(reads: Iterable[QueueRead], now: datetime) -> str:
     """Return the age of the oldest of the readings: a sum is no newer than that."""
-    times = [read.read_at for read in asked.groups if read.body and read.read_at]
-    return moment(min(times), now) if times else ""
+    known = [read for read in reads if read.body]
+    oldest = min((read.read_at for read in known if read.read_at), default=None)
+    return moment(oldest, now, stale=any(read.state == ReadState.FAILED for read in known))
+
+
+def _failed(reads: Iterable[QueueRead]) -> list[str]:
+    failed = [read for read in reads if read.state == ReadState.FAILED]
+    never = [read for read in failed if not read.body]
+    anew = [read for read in failed if read.body]
+    told = (
+        (never, "Could not be read, so not known"),
+        (anew, "Could not be read anew, so shown as last known"),
+    )
+    return [f"{what}: {_names(found)}." for found, what in told if found]
+
+
+def _names(reads: Iterable[QueueRead]) -> str:
+    return ", ".join(dict.fromkeys(visible(read.instance.name) for read in reads))
 
 
 def _left_out(read: int, instances: int, known: Iterable[tuple[Instance, Groups]]) -> str:

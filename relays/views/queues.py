@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from relays.domain.filters import BadFilter, QueueFilter, to_words
 from relays.domain.queue_reading import Groups
+from relays.domain.words import visible
 from relays.forms.queues import QueueForm
 from relays.models import Instance, PendingDeletion, Provider
 from relays.models.message import ReadState
@@ -97,10 +98,12 @@ def _ask(request: HtmxRequest, scope: Scope, wanted: QueueFilter, may_see: bool)
 
 
 def _file(request: HttpRequest, asked: Asked) -> HttpResponseBase:
-    """Send a table; 202 while it is being read: a program asks again."""
-    reads = [*asked.groups, *([asked.page] if asked.page else [])]
+    """Send a table; 202 while it is being read: a program asks again. 503 where nothing of it could be."""
+    reads = [asked.page] if asked.page else asked.groups
     if any(not read.body and read.state != ReadState.FAILED for read in reads):
         return JsonResponse({"state": "reading"}, status=202)
+    if reads and not any(read.body for read in reads):
+        return JsonResponse({"state": "failed", "error": visible(reads[0].error)}, status=503)
     if asked.page is not None:
         return table_response(request, messages_table(asked.page, may_see=asked.may_see), [])
     known = [(read.instance, Groups.from_json(json.loads(read.body))) for read in reads if read.body]

@@ -96,6 +96,59 @@ def test_a_host_that_did_not_answer_is_named(viewer: Client, msn_a: Instance) ->
     assert "hotmail.com" in text
 
 
+def never_read(instance: Instance, **words: Any) -> None:
+    """Have a reading fail that had no answer before it."""
+    read = queue_read_make(instance, state="failed", error="rustin: no answer within 10 s", **words)
+    QueueRead.objects.filter(pk=read.pk).update(body="", read_at=None)
+
+
+@pytest.mark.parametrize("show", ["", "messages"])
+def test_a_reading_that_failed_is_not_an_empty_queue(viewer: Client, msn_a: Instance, show: str) -> None:
+    never_read(msn_a)
+    never_read(msn_a, messages=[])
+    text = page(viewer, instance=msn_a.pk, show=show)
+    assert "Not known: the reading failed." in text
+    assert "No message is there." not in text and "There are none." not in text
+    assert "Could not be read, so not known: msn-a." in text
+    assert "as of" not in text
+
+
+def test_a_program_is_told_that_the_reading_failed(viewer: Client, msn_a: Instance) -> None:
+    never_read(msn_a)
+    answer = viewer.get(f"/queues/?instance={msn_a.pk}&format=json")
+    assert (answer.status_code, answer.json()["error"]) == (503, "rustin: no answer within 10 s")
+
+
+def test_an_empty_queue_that_was_read_is_one(viewer: Client, msn_a: Instance) -> None:
+    queue_read_make(msn_a)
+    queue_read_make(msn_a, messages=[])
+    assert "No message is there." in page(viewer, instance=msn_a.pk)
+    assert "There are none." in page(viewer, instance=msn_a.pk, show="messages")
+
+
+def test_figures_of_before_a_reading_failed_are_called_so(viewer: Client) -> None:
+    made = fleet_make()
+    queue_read_make(made["msn-a"], domains=[("hotmail.com", 4)], state="failed", error="no answer")
+    queue_read_make(made["msn-b"], domains=[("hotmail.com", 3)])
+    never_read(made["msn-c"])
+    head = page(viewer, provider="msn").partition("<h1>")[2].partition("<form")[0]
+    assert 'as of <time class="asof stale"' in head
+    assert "Could not be read, so not known: msn-c." in head
+    assert "Could not be read anew, so shown as last known: msn-a." in head
+    assert "msn-b" not in head
+    QueueRead.objects.update(state="done")
+    head = page(viewer, provider="msn").partition("<h1>")[2].partition("<form")[0]
+    assert "stale" not in head and "Could not" not in head
+
+
+def test_without_instances_the_page_leads_to_the_hosts(viewer: Client) -> None:
+    provider_make("gmail")
+    for query in ({}, {"provider": "gmail"}):
+        text = page(viewer, **query)
+        assert 'see <a href="/hosts/">hosts</a>' in text
+        assert "No message is there." not in text and "queue-filter" not in text
+
+
 @pytest.mark.parametrize(
     "query", [{"older": "soon"}, {"reply": "x"}, {"id": "ALL;"}, {"queue": "corrupt"}, {"reason": "<b>"}]
 )
