@@ -10,6 +10,7 @@ from tests.factories import (
     deletion_make,
     fleet_make,
     host_make,
+    instance_make,
     operation_make,
     origins_make,
     outcomes_make,
@@ -161,6 +162,17 @@ def test_long_setting_names_leave_their_values_room_on_a_phone(visit: Visit) -> 
         page.evaluate("Math.min(...[...document.querySelectorAll('.facts dd')].map(e => e.clientWidth))")
         > 120
     )
+
+
+def test_targets_of_a_flush_have_room_on_a_phone(visit: Visit) -> None:
+    instances = fleet_make()
+    host = host_make("rustin.relays.cooperative.example.org", age_s=840, last_outcome="unreachable")
+    instance_make(host, "therest_with_a_long_name_c", ip="2001:db8:1234:5678:9abc:def0:1234:5678")
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    page = visit.open(f"/instances/{instances['msn-a'].pk}/flush/")
+    texts = page.locator(".picks input[type=radio] + span")
+    assert texts.count() == len(instances)
+    assert min(texts.evaluate_all("all => all.map(e => e.clientWidth)")) > 220
 
 
 def test_no_page_scrolls_sideways_on_a_phone(visit: Visit) -> None:
