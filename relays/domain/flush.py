@@ -253,7 +253,7 @@ def outcome(account: Account, *, why_ended: str) -> str:
 
 
 class Candidate(NamedTuple):
-    """An instance that mail could be moved to. state: of its chip; refused: share of its last hour."""
+    """An instance that mail could be moved to. state: of its chip; counts are None where never read."""
 
     id: int
     name: str
@@ -262,8 +262,8 @@ class Candidate(NamedTuple):
     same_provider: bool
     state: str
     fresh: bool
-    deferred: int
-    active: int
+    deferred: int | None
+    active: int | None
     redirected: bool
     busy: bool
 
@@ -287,7 +287,7 @@ def rank(candidates: Sequence[Candidate]) -> list[Ranked]:
         key=lambda item: (
             item.problem != "",
             not item.candidate.same_provider,
-            item.candidate.deferred + item.candidate.active,
+            (item.candidate.deferred or 0) + (item.candidate.active or 0),
             item.candidate.name,
         ),
     )
@@ -306,7 +306,10 @@ def _problem(candidate: Candidate) -> str:
 
 
 def _notes(candidate: Candidate) -> Iterator[str]:
-    yield f"{count(candidate.deferred)} deferred, {count(candidate.active)} active"
+    if candidate.deferred is None:
+        yield "its queue was never read"
+    else:
+        yield f"{count(candidate.deferred)} deferred, {count(candidate.active)} active"
     if not candidate.same_provider:
         yield "for another provider"
     if candidate.state == "quiet":

@@ -9,6 +9,7 @@ from relays.domain.words import count, plural, visible
 from relays.models import Flush, FlushRecipient, Instance, Operation
 from relays.models.flush import FlushState
 from relays.selectors.figures import Clock, clock, moment
+from relays.selectors.hosts import status_of
 from relays.selectors.instances import age_table, newest_snapshot
 from relays.selectors.tables import Table, Value
 from relays.services.flush_rows import duplicates
@@ -75,7 +76,9 @@ def choice_page(source: Instance, now: datetime, *, domains: list[str], target: 
     rows = [(name, total) for name, total, _ in table.rows] if table else []
     known = {name for name, _ in rows}
     every = not domains
-    missing = [Choice(visible(name), "none now", chosen=True) for name in domains if name not in known]
+    # Beyond the largest domains, which the host names, and in a queue that was never read nothing is known.
+    else_there = "not known" if at is None or (table and table.beyond) else "none now"
+    missing = [Choice(visible(name), else_there, chosen=True) for name in domains if name not in known]
     shown = [
         Choice(visible(name), count(int(str(total).replace(",", ""))), every or name in domains)
         for name, total in rows[:30]
@@ -88,7 +91,7 @@ def choice_page(source: Instance, now: datetime, *, domains: list[str], target: 
         more_domains=max(0, len(rows) - 30),
         targets=ranked,
         chosen_target=target or (healthy[0] if healthy else 0),
-        moment=moment(at, now),
+        moment=moment(at, now, stale=not status_of(source.host, now).fresh),
     )
 
 

@@ -191,8 +191,8 @@ def candidates(source: Instance) -> list[Ranked]:
             state=each.state.state if hasattr(each, "state") else "unknown",
             fresh=each.host.last_success_at is not None
             and now - each.host.last_success_at <= fresh_for(settings.POLL_INTERVAL_S),
-            deferred=(each.state.deferred or 0) if hasattr(each, "state") else 0,
-            active=(each.state.active or 0) if hasattr(each, "state") else 0,
+            deferred=each.state.deferred if hasattr(each, "state") else None,
+            active=each.state.active if hasattr(each, "state") else None,
             redirected=each.pk in redirected,
             busy=each.pk in busy,
         )

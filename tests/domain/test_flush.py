@@ -135,6 +135,8 @@ def test_targets_are_ranked_by_health_then_provider_then_load() -> None:
     assert problems["best"] == ""
     assert ranked[0].notes == ("0 deferred, 0 active", "sent nothing in the last hour")
     assert "for another provider" in ranked[2].notes
+    (unread,) = rank([candidate("unread", deferred=None, active=None)])
+    assert unread.notes == ("its queue was never read",)
 
 
 SCANNED = {

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from relays.domain.flush import At, There
-from relays.models import Flush, FlushRecipient, Instance, InstanceRedirect, Operation
+from relays.models import Flush, FlushRecipient, Instance, InstanceRedirect, Operation, QueueSnapshot
 from relays.models.flush import FlushState
 from relays.services import flush_rows
 from tests.factories import fleet_make, operation_make, queue_read_make, snapshot_make
@@ -75,7 +75,7 @@ def test_a_link_chooses_domains_and_target_beforehand(operator: Client, fleet: d
     page = text_of(operator, f"/instances/{fleet['msn-a'].pk}/flush/?domain=no-mail.example&target={target}")
     assert 'value="no-mail.example" checked' in page
     assert f'value="{target}" required checked' in page
-    assert "none now" in page
+    assert "not known" in page
 
 
 def test_an_empty_queue_and_a_lonely_instance_are_said(operator: Client) -> None:
@@ -84,6 +84,38 @@ def test_an_empty_queue_and_a_lonely_instance_are_said(operator: Client) -> None
     page = text_of(operator, f"/instances/{alone.pk}/flush/")
     assert "There is no other instance to send it" in page
     assert "disabled" in page
+
+
+def test_a_queue_that_was_never_read_is_not_called_empty(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    path = f"/instances/{fleet['msn-a'].pk}/flush/"
+    page = text_of(operator, f"{path}?domain=hotmail.com")
+    assert "Not known: its queue was never read." in text_of(operator, path)
+    assert "not known" in page and "none now" not in page
+    snapshot_make(fleet["msn-a"], [], [])
+    assert "Its queue was empty when it was last read." in text_of(operator, path)
+    assert "none now" in text_of(operator, f"{path}?domain=hotmail.com")
+
+
+def test_a_domain_beyond_those_that_the_host_names_may_have_mail(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    snapshot = snapshot_make(fleet["msn-a"], [("hotmail.com", [400] + [0] * 9)], [])
+    body = json.loads(snapshot.body)
+    body["domains"] |= {"total": 407, "distinct": 8, "other": [7, [7] + [0] * 9]}
+    QueueSnapshot.objects.update(body=json.dumps(body))
+    page = text_of(operator, f"/instances/{fleet['msn-a'].pk}/flush/?domain=small.example")
+    assert "not known" in page and "none now" not in page
+
+
+def test_the_queue_of_a_host_that_is_silent_is_of_its_last_answer(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    source = fleet["default"]
+    snapshot_make(source, [("hotmail.com", [400] + [0] * 9)], [])
+    page = text_of(operator, f"/instances/{source.pk}/flush/")
+    assert 'its queue as of <time class="asof stale"' in page
 
 
 @pytest.mark.parametrize(
