@@ -13,7 +13,8 @@ from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import Markup, markup
 from relays.selectors.outcomes import LATE
 from relays.selectors.readings import Reading, time_of
-from relays.selectors.states import TONES, words
+from relays.selectors.redirects import Redirected, shown
+from relays.selectors.states import words
 
 _CELL = (
     '<li class="{tone}" id="cell-{key}"><a class="cell" href="{url}" data-row>'
@@ -21,7 +22,7 @@ _CELL = (
     '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
     "{hour}"
     '<span class="sub"><span>{others}</span>{age}</span>'
-    '<span class="sub"><span>{place}</span></span>{trouble}</a></li>'
+    '<span class="sub"><span>{place}</span></span>{redirect}{trouble}</a></li>'
 )
 # The separators are for the eye, the words for who hears them; the legend is the table's head.
 _HOUR = (
@@ -31,21 +32,30 @@ _HOUR = (
 _SHARE = "<span>{share} deferred</span>"
 _NOT_COUNTED = markup('<span class="sub hour"><span class="none">log not read yet</span></span>')
 _TROUBLE = '<span class="sub trouble">{host} {state}</span>'
+_REDIRECT = '<span class="sub redirect tone-{tone}">redirected {figures}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
 
-def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: datetime) -> Markup:
+def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
+    reading: Reading,
+    host: HostStatus,
+    url: str,
+    addresses: str,
+    redirect: Redirected | None,
+    now: datetime,
+) -> Markup:
     """Return an instance as a list item; url: the pages of instances, with {} for an id.
 
     The figures of a host that is not fresh are the last known ones, and look and read so.
     """
+    state, tone = shown(reading.state, redirect)
     return markup(
         _CELL,
-        tone=f"tone-{TONES[reading.state]}" if host.fresh else "tone-idle last-known",
+        tone=f"tone-{tone}" if host.fresh else "tone-idle last-known",
         key=reading.id,
         url=url.format(reading.id),
         name=visible(reading.name),
-        state=reading.state if host.fresh else f"stale, was {reading.state}",
+        state=state if host.fresh else f"stale, was {state}",
         deferred=count(reading.deferred),
         deferred_words="deferred"
         if reading.oldest_s is None
@@ -54,6 +64,7 @@ def cell(reading: Reading, host: HostStatus, url: str, addresses: str, now: date
         others=_others(reading),
         age=moment(time_of(reading.sampled), now, stale=not host.fresh) or _NO_FIGURES,
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
+        redirect=markup(_REDIRECT, tone=redirect.tone, figures=redirect.figures) if redirect else "",
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
     )
 

@@ -17,6 +17,7 @@ from relays.selectors.hosts import HostStatus, status_of
 from relays.selectors.logs import LogState, log_of
 from relays.selectors.outcomes import LATE
 from relays.selectors.readings import instance_urls
+from relays.selectors.redirects import Redirected, redirected, shown
 from relays.selectors.states import INSTANCE_RULES, REMOVED, TONES, words
 
 QUEUES = ("incoming", "active", "deferred", "hold", "corrupt")
@@ -47,6 +48,7 @@ class InstanceRow:
     address: str
     state: str
     tone: str
+    redirect: Redirected | None
     deferred: str
     active: str
     incoming: str
@@ -69,23 +71,24 @@ class Hour:
 
 
 def instance_rows(instances: QuerySet[Instance], now: datetime) -> list[InstanceRow]:
-    """Return table rows, in three queries."""
-    url = instance_urls()
+    """Return table rows, in five queries at most."""
+    url, redirects = instance_urls(), redirected(now, instances)
     found = instances.select_related("host", "provider", "state").prefetch_related("addresses")
-    return [_instance_row(instance, url, now) for instance in found]
+    return [_instance_row(instance, url, redirects.get(instance.pk), now) for instance in found]
 
 
-def _instance_row(instance: Instance, url: str, now: datetime) -> InstanceRow:
+def _instance_row(instance: Instance, url: str, redirect: Redirected | None, now: datetime) -> InstanceRow:
     counts = _state(instance)
-    shown, tone = _chip(instance, counts, status_of(instance.host, now))
+    state, tone = _chip(instance, counts, status_of(instance.host, now), redirect)
     return InstanceRow(
         name=visible(instance.name),
         url=url.format(instance.pk),
         host=instance.host.name,
         provider=instance.provider.slug if instance.provider else "",
         address=", ".join(address.ip for address in instance.addresses.all()),
-        state=shown,
+        state=state,
         tone=tone,
+        redirect=redirect,
         deferred=count(counts.deferred),
         active=count(counts.active),
         incoming=count(counts.incoming),
@@ -134,12 +137,13 @@ def _state(instance: Instance) -> InstanceState:
         return InstanceState(instance=instance)
 
 
-def _chip(instance: Instance, counts: InstanceState, host: HostStatus) -> tuple[str, str]:
+def _chip(
+    instance: Instance, counts: InstanceState, host: HostStatus, redirect: Redirected | None
+) -> tuple[str, str]:
     if instance.removed_at:
         return REMOVED, TONES[REMOVED]
-    if host.fresh:
-        return counts.state, TONES.get(counts.state, "idle")
-    return f"stale, was {counts.state}", "idle"
+    state, tone = shown(counts.state, redirect)
+    return (state, tone) if host.fresh else (f"stale, was {state}", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class InstancePage:
     tone: str
     rule: str
     since: Clock | None
+    redirect: Redirected | None
     queues: list[tuple[str, str]]
     oldest: str
     size: str
@@ -173,7 +178,9 @@ def instance_page(instance: Instance, now: datetime) -> InstancePage:
     """Return what is known of one instance."""
     counts = _state(instance)
     host = status_of(instance.host, now)
-    state, tone = _chip(instance, counts, host)
+    redirect = redirected(now, Instance.objects.filter(pk=instance.pk)).get(instance.pk)
+    chip, tone = _chip(instance, counts, host, redirect)
+    state, _ = shown(counts.state, redirect)
     stale = not host.fresh
     at, body = newest_snapshot(instance)
     return InstancePage(
@@ -181,10 +188,11 @@ def instance_page(instance: Instance, now: datetime) -> InstancePage:
         name=visible(instance.name),
         host=host,
         host_state="" if host.state in (HostState.FRESH, HostState.NEW) else words(host.state),
-        state=state,
+        state=chip,
         tone=tone,
-        rule=INSTANCE_RULES.get(counts.state, ""),
-        since=clock(counts.state_since, now),
+        rule=INSTANCE_RULES.get(state, ""),
+        since=clock(counts.state_since, now) if state == counts.state else None,
+        redirect=redirect,
         queues=[(queue, count(getattr(counts, queue))) for queue in QUEUES],
         oldest=_oldest(counts),
         size=size(counts.size_bytes),

@@ -6,7 +6,7 @@ here as text, because formatting them cell by cell in a template costs more than
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -34,7 +34,7 @@ from relays.selectors.readings import (
     readings,
     time_of,
 )
-from relays.selectors.redirects import redirect_lines
+from relays.selectors.redirects import Redirected, redirect_lines, redirected
 from relays.selectors.rows import TREND_HOURS, Folded, Row, Trend, trend_of
 from relays.selectors.states import RANK
 
@@ -105,6 +105,7 @@ def matrix(
     stale = {host.id for host in hosts.values() if not host.fresh}
     everything = readings(now)
     present = [reading for reading in everything if reading.removed is None]
+    redirects = redirected(now)
     under_way = operation_lines(now) if operations else []
     limit = None if all_abnormal else max(ABNORMAL_SHOWN - len(under_way), _SICK_SHOWN_ALWAYS)
     lines, more = abnormal_lines(everything, hosts, now, limit)
@@ -115,8 +116,8 @@ def matrix(
         summary=f"{plural(len(present), 'instance')} on {plural(len(hosts), 'host')}",
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
-        rows=_rows(present, _Asked(hosts, stale, opened, now)),
-        abnormal=[*under_way, *redirect_lines(now), *lines],
+        rows=_rows(present, _Asked(hosts, stale, redirects, opened, now)),
+        abnormal=[*under_way, *redirect_lines(redirects), *lines],
         abnormal_more=more,
     )
 
@@ -128,8 +129,13 @@ class _Asked:
     hosts: dict[int, HostStatus]
     # Ids of those whose figures are not as young as they should be.
     stale: set[int]
+    redirects: Mapping[int, Redirected]
     opened: Collection[str]
     now: datetime
+
+    def normal(self, reading: Reading) -> bool:
+        """Whether an instance may fold away."""
+        return reading.id not in self.redirects and normal(reading, self.stale)
 
 
 class _Provider(NamedTuple):
@@ -149,7 +155,7 @@ def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
     for reading in present:
         groups[reading.provider_id].append(reading)
     parted = {
-        provider: _parted(groups[provider.id], asked.stale, spelled_out=provider.slug in asked.opened)
+        provider: _parted(groups[provider.id], asked, spelled_out=provider.slug in asked.opened)
         for provider in _providers()
         if provider.id in groups
     }
@@ -159,16 +165,21 @@ def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
     rows = []
     for provider, (shown, hidden) in parted.items():
         cells = [
-            cell(reading, asked.hosts[reading.host_id], url, address.get(reading.id, ""), asked.now)
+            cell(
+                reading,
+                asked.hosts[reading.host_id],
+                url,
+                address.get(reading.id, ""),
+                asked.redirects.get(reading.id),
+                asked.now,
+            )
             for reading in shown
         ]
         rows.append(_row(provider, groups[provider.id], cells, hidden, asked, trends.get(provider.id)))
     return rows
 
 
-def _parted(
-    group: list[Reading], stale: Collection[int], *, spelled_out: bool
-) -> tuple[list[Reading], list[Reading]]:
+def _parted(group: list[Reading], asked: _Asked, *, spelled_out: bool) -> tuple[list[Reading], list[Reading]]:
     """Return the instances that get a cell, and those that fold away.
 
     All get one, by name, where they fit; else what is not normal comes first.
@@ -178,7 +189,7 @@ def _parted(
     quiet: list[Reading] = []
     loud: list[Reading] = []
     for reading in group:
-        (quiet if normal(reading, stale) else loud).append(reading)
+        (quiet if asked.normal(reading) else loud).append(reading)
     loud.sort(key=lambda reading: (RANK.get(reading.state, len(RANK)), -(reading.deferred or 0)))
     ranked = loud + quiet
     shown = len(ranked) if spelled_out else max(CELLS_SHOWN, min(len(loud), TROUBLED_SHOWN))
@@ -233,7 +244,7 @@ def _home_url() -> str:
 def _folded(hidden: Collection[Reading], asked: _Asked, slug: str) -> Folded | None:
     if not hidden:
         return None
-    ok = sum(normal(reading, asked.stale) for reading in hidden)
+    ok = sum(map(asked.normal, hidden))
     parts = ((ok, "more ok"), (len(hidden) - ok, "more not ok"))
     return Folded(
         number=", ".join(f"{number:,} {what}" for number, what in parts if number),

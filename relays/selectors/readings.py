@@ -94,7 +94,7 @@ def readings(now: datetime) -> list[Reading]:
     ]
 
 
-_NORMAL = frozenset({str(State.OK), str(State.QUIET)})
+NORMAL = frozenset({str(State.OK), str(State.QUIET)})
 
 
 def normal(reading: Reading, stale: Collection[int]) -> bool:
@@ -102,7 +102,7 @@ def normal(reading: Reading, stale: Collection[int]) -> bool:
 
     stale: the ids of hosts whose figures are older than they should be.
     """
-    return reading.state in _NORMAL and reading.host_id not in stale
+    return reading.state in NORMAL and reading.host_id not in stale
 
 
 def time_of(text: str | None) -> datetime | None:

@@ -1,28 +1,60 @@
-"""Redirects that are on now, as lines of what is abnormal: whoever put one on, it has to end."""
+"""Redirects that the newest polls saw, in words: whoever put one on, it stands wherever its instance does."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from relays.domain.words import visible
-from relays.models import InstanceRedirect, Operation
+from relays.models import Instance, InstanceRedirect, Operation
 from relays.models.operation import LIVE
 from relays.selectors.abnormal import Abnormal
 from relays.selectors.figures import clock, moment
-from relays.selectors.readings import instance_urls
+from relays.selectors.hosts import status_of
+from relays.selectors.readings import NORMAL, instance_urls
+from relays.selectors.states import REDIRECTED, TONES
 
 # As far as the database's numbers reach.
 _MAX_DIGITS = 18
+# By a map that is not relayctl's.
+_UNKNOWN_PLACE = "an unknown place"
 
 
-def redirect_lines(now: datetime) -> list[Abnormal]:
-    """Return a line for each redirect that the newest polls saw: one query, two where there is any."""
-    found = list(InstanceRedirect.objects.select_related("instance__host").order_by("instance__name"))
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A redirect. figures: where to, by whom and how long; watch_url: of the live flush whose it is."""
+
+    instance: Instance
+    tone: str
+    figures: str
+    problem: str
+    moment: str
+    watch_url: str
+
+
+def redirected(now: datetime, instances: QuerySet[Instance] | None = None) -> dict[int, Redirected]:
+    """Return the redirects of all instances, or of those, by instance id: one query, two where any is on."""
+    rows = InstanceRedirect.objects.select_related("instance__host").order_by("instance__name")
+    found = list(rows if instances is None else rows.filter(instance__in=instances))
     if not found:
-        return []
+        return {}
     idents = [_operation(each) for each in found]
     states = dict(Operation.objects.filter(pk__in=idents, kind="flush").values_list("pk", "state"))
-    return [_line(each, states.get(_operation(each), ""), now) for each in found]
+    return {each.pk: _redirected(each, states.get(_operation(each), ""), now) for each in found}
+
+
+def shown(state: str, redirect: Redirected | None) -> tuple[str, str]:
+    """Return an instance's state and its tone: whose mail goes elsewhere is not ok, and may be worse."""
+    if redirect is not None and state in NORMAL:
+        return REDIRECTED, redirect.tone
+    return state, TONES.get(state, "idle")
+
+
+def redirect_lines(redirects: Mapping[int, Redirected]) -> list[Abnormal]:
+    """Return a line of what is abnormal for each."""
+    return [_line(each) for each in redirects.values()]
 
 
 def _operation(redirect: InstanceRedirect) -> int:
@@ -31,27 +63,38 @@ def _operation(redirect: InstanceRedirect) -> int:
     return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_DIGITS else 0
 
 
-def _line(redirect: InstanceRedirect, state: str, now: datetime) -> Abnormal:
-    instance = redirect.instance
-    url = instance_urls().format(instance.pk)
+def _redirected(redirect: InstanceRedirect, state: str, now: datetime) -> Redirected:
     operation = _operation(redirect)
     watched = state in LIVE
     ends = clock(redirect.ends_at, now)
     by = f"by flush {operation}" if state else "by no flush of this console"
     by += ", which has ended" if state and not watched else ""
     until = f", gives back by {ends.text}" if ends else ""
+    return Redirected(
+        instance=redirect.instance,
+        tone="info" if watched and not redirect.problem else "warn",
+        figures=f"to {_UNKNOWN_PLACE if redirect.to == '?' else visible(redirect.to)} {by}{until}",
+        problem=visible(redirect.problem),
+        moment=moment(redirect.seen_at, now, stale=not status_of(redirect.instance.host, now).fresh),
+        watch_url=reverse("relays:operation", args=[operation]) if watched else "",
+    )
+
+
+def _line(redirect: Redirected) -> Abnormal:
+    instance = redirect.instance
+    url = instance_urls().format(instance.pk)
     return Abnormal(
         id=f"redirect-{instance.pk}",
         subject=visible(instance.name),
         where=instance.host.name,
         url=url,
-        state="redirected",
-        tone="info" if watched and not redirect.problem else "warn",
+        state=REDIRECTED,
+        tone=redirect.tone,
         since=None,
-        figures=f"to {visible(redirect.to)} {by}{until}",
+        figures=redirect.figures,
         reason="",
-        quote=visible(redirect.problem),
-        moment=moment(redirect.seen_at, now),
-        action="Watch" if watched else "Instance",
-        action_url=reverse("relays:operation", args=[operation]) if watched else url,
+        quote=redirect.problem,
+        moment=redirect.moment,
+        action="Watch" if redirect.watch_url else "Instance",
+        action_url=redirect.watch_url or url,
     )

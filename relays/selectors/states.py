@@ -5,11 +5,16 @@ from relays.domain.freshness import HostState
 from relays.domain.health import RULES as HEALTH_RULES
 from relays.domain.health import State
 
-# Two that no relay reports: a host that is switched off here, an instance that its host has no more.
+# What no relay reports: a host that is switched off here, an instance that its host has no more, and one that
+# is ok or quiet but for a redirect.
 OFF = "off"
 REMOVED = "removed"
+REDIRECTED = "redirected"
 
-INSTANCE_RULES = {str(state): rule for state, rule in HEALTH_RULES.items()}
+INSTANCE_RULES = {
+    **{str(state): rule for state, rule in HEALTH_RULES.items()},
+    REDIRECTED: "Ok or quiet, but its mail, or some of it, goes to another instance for a while.",
+}
 HOST_RULES = {
     **{str(state): rule for state, rule in FRESHNESS_RULES.items()},
     OFF: "Not polled: it was switched off here.",
@@ -33,6 +38,7 @@ TONES = {
     HostState.FRESH: "ok",
     OFF: "idle",
     REMOVED: "idle",
+    REDIRECTED: "info",
 }
 
 # Worst first; a state that is not listed is normal.

@@ -1,12 +1,14 @@
-"""Redirects on the home page: whoever put one on, it stands there until it ends."""
+"""Redirects on the pages: whoever put one on, it stands wherever its instance does until it ends."""
 
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relays.models import InstanceRedirect, Operation
+from relays.models import Host, Instance, InstanceRedirect, InstanceState, Operation
 from tests.factories import host_make, instance_make, operation_make
 
 pytestmark = pytest.mark.django_db
@@ -66,3 +68,66 @@ def test_a_page_of_its_instance_has_the_button_that_ends_it(operator: Client) ->
     redirect = redirected("")
     page = operator.get(f"/instances/{redirect.instance.pk}/").content.decode()
     assert f"/instances/{redirect.instance.pk}/plan/redirect.clear/" in page
+
+
+def cell(browser: Client, instance: Instance) -> str:
+    page = browser.get("/").content.decode()
+    return page.partition(f'id="cell-{instance.pk}"')[2].partition("</li>")[0]
+
+
+def test_an_instance_that_is_redirected_looks_healthy_nowhere(viewer: Client) -> None:
+    redirect = redirected("", problem="its map was changed by hand")
+    instance = redirect.instance
+    told = "to [198.51.100.12]:25 by no flush of this console, gives back by"
+    for path in (f"/instances/{instance.pk}/", "/hosts/rustin/", "/providers/msn/"):
+        page = viewer.get(path).content.decode()
+        assert '<span class="state">redirected</span>' in page
+        assert '<span class="state">ok</span>' not in page
+        assert told in page
+        assert "its map was changed by hand" in page
+        assert "seen <time" in page
+    shown = cell(viewer, instance)
+    assert '<span class="state">redirected</span>' in shown
+    assert f"redirected {told}" in shown
+
+
+def test_one_that_is_in_trouble_says_so_first(viewer: Client) -> None:
+    redirect = redirected("")
+    InstanceState.objects.update(state="blocked")
+    for page in (
+        cell(viewer, redirect.instance),
+        viewer.get("/hosts/rustin/").content.decode(),
+        viewer.get(f"/instances/{redirect.instance.pk}/").content.decode(),
+    ):
+        assert '<span class="state">blocked</span>' in page
+        assert "edirected" in page and "to [198.51.100.12]:25" in page
+
+
+def test_one_that_is_redirected_does_not_fold_away(viewer: Client) -> None:
+    redirect = redirected("")
+    for number in range(20):
+        instance_make(redirect.instance.host, f"msn-{number:02}")
+    assert "redirected" in cell(viewer, redirect.instance)
+    assert "14 more ok" in viewer.get("/").content.decode()
+    InstanceRedirect.objects.all().delete()
+    assert "redirected" not in viewer.get("/").content.decode().partition("What the states mean")[0]
+
+
+def test_redirects_cost_two_queries_however_many_there_are(viewer: Client) -> None:
+    redirect = redirected("1")
+    with CaptureQueriesContext(connection) as one:
+        viewer.get("/hosts/rustin/")
+    for number in range(5):
+        instance = instance_make(redirect.instance.host, f"msn-{number}")
+        InstanceRedirect.objects.create(instance=instance, seen_at=timezone.now(), to="?", op_id="2")
+    with CaptureQueriesContext(connection) as many:
+        assert viewer.get("/hosts/rustin/").content.decode().count("redirected") >= 6
+    assert len(many) == len(one)
+
+
+def test_a_redirect_seen_on_a_host_that_is_silent_is_of_its_last_answer(viewer: Client) -> None:
+    redirect = redirected("")
+    Host.objects.update(last_success_at=timezone.now() - timedelta(hours=1))
+    page = viewer.get(f"/instances/{redirect.instance.pk}/").content.decode()
+    assert "stale, was redirected" in page
+    assert '; seen <time class="asof stale"' in page
