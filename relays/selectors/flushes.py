@@ -62,6 +62,8 @@ class FlushPanel:
     headline: str
     percent: int
     gives_back_by: Clock | None
+    # Its lease is over, and nobody has seen it given back.
+    overdue: bool
     stages: list[Stage]
     ledger: list[tuple[str, str, str]]
     adds_up: str
@@ -103,15 +105,17 @@ def flush_panel(operation: Operation, now: datetime) -> FlushPanel | None:
     account = Account.from_json(flush.account)
     selected = plural(account.selected, "recipient")
     on = flush.state in (FlushState.ACTIVE, FlushState.REVERTING)
+    overdue = on and flush.lease_until is not None and flush.lease_until < now
     return FlushPanel(
         flush=flush,
         headline=f"{count(account.left)} of {selected} have left {flush.source_name}",
         percent=100 * account.left // account.selected if account.selected else 0,
         gives_back_by=clock(flush.lease_until, now) if on else None,
+        overdue=overdue,
         stages=list(_stages(flush, account)),
         ledger=list(_ledger(flush, account)),
         adds_up=_adds_up(flush, account),
-        moment=moment(flush.looked_at, now),
+        moment=moment(flush.looked_at, now, stale=overdue),
         duplicates=[(visible(item.message_id), item.queue_id) for item in duplicates(flush)[:50]]
         if account.duplicates
         else [],

@@ -121,12 +121,14 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
     planned = operation.state == OperationState.PLANNED
     progress = operation.progress or {}
     total = progress.get("total") or 0
+    flush = flush_panel(operation, now) if operation.kind == "flush" else None
+    waits_for = _waits_for(operation, now)
     return OperationPage(
         operation=operation,
         title=title_of(operation),
         state=operation.get_state_display(),
         tone=_TONES[OperationState(operation.state)],
-        tag=_tag(operation, steps, _waits_for(operation, now), now),
+        tag=_tag(operation, steps, now, bool(waits_for), flush is not None and flush.overdue),
         is_live=operation.is_live,
         may_be_confirmed=planned and left > timedelta(0),
         plan_left=span(left.total_seconds()),
@@ -139,9 +141,9 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
         facts=_facts(operation, now),
         percent=min(100, 100 * progress.get("done", 0) // total) if total else None,
         progress=str(progress.get("text", "")),
-        waits_for=_waits_for(operation, now),
+        waits_for=waits_for,
         unclaimed=_is_unclaimed(operation, now),
-        flush=flush_panel(operation, now) if operation.kind == "flush" else None,
+        flush=flush,
     )
 
 
@@ -249,14 +251,15 @@ def _is_unclaimed(operation: Operation, now: datetime) -> bool:
     return operation.is_live and not waits and not held
 
 
-def _tag(operation: Operation, steps: list[OperationStep], waits_for: str, now: datetime) -> str:
+def _tag(operation: Operation, steps: list[OperationStep], now: datetime, *by_time: bool) -> str:
+    """Return what changes with all that is shown. by_time: what turns true or untrue by time alone."""
     shown = [
         operation.state,
         operation.attempt,
         str(operation.due_at),
         operation.abort_requested_by,
         operation.progress,
-        bool(waits_for),
+        by_time,
         # What is away, and so what it waits for, is no part of the operation.
         int(now.timestamp()) // 10 if _is_unclaimed(operation, now) else None,
         [step.state for step in steps],

@@ -69,13 +69,15 @@ def _redirected(redirect: InstanceRedirect, state: str, now: datetime) -> Redire
     ends = clock(redirect.ends_at, now)
     by = f"by flush {operation}" if state else "by no flush of this console"
     by += ", which has ended" if state and not watched else ""
-    until = f", gives back by {ends.text}" if ends else ""
+    over = redirect.ends_at is not None and redirect.ends_at < now
+    until = "should have given back at {}, not seen since" if over else "gives back by {}"
+    how_long = f", {until.format(ends.text)}" if ends else ""
     return Redirected(
         instance=redirect.instance,
-        tone="info" if watched and not redirect.problem else "warn",
-        figures=f"to {_UNKNOWN_PLACE if redirect.to == '?' else visible(redirect.to)} {by}{until}",
+        tone="info" if watched and not redirect.problem and not over else "warn",
+        figures=f"to {_UNKNOWN_PLACE if redirect.to == '?' else visible(redirect.to)} {by}{how_long}",
         problem=visible(redirect.problem),
-        moment=moment(redirect.seen_at, now, stale=not status_of(redirect.instance.host, now).fresh),
+        moment=moment(redirect.seen_at, now, stale=over or not status_of(redirect.instance.host, now).fresh),
         watch_url=reverse("relays:operation", args=[operation]) if watched else "",
     )
 

@@ -162,6 +162,22 @@ def test_a_running_flush_tells_its_stage_its_ledger_and_its_lease(
     assert "It adds up" not in page
 
 
+def test_a_flush_whose_lease_is_over_says_that_nobody_saw_its_end(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    flush = flush_make(fleet, FlushState.ACTIVE, lease_until=timezone.now() + timedelta(minutes=9))
+    path = f"/operations/{flush.pk}/"
+    page = text_of(operator, path)
+    assert "gives back by" in page and 'as of <time class="asof"' in page
+    tag = page.split('"tag": "', 1)[1].split('"', 1)[0]
+    assert operator.get(path, {"tag": tag}, headers={"HX-Request": "true"}).status_code == 204
+    Flush.objects.update(lease_until=timezone.now() - timedelta(seconds=5))
+    page = operator.get(path, {"tag": tag}, headers={"HX-Request": "true"}).content.decode()
+    assert "should have given back at <time" in page and ", not seen since" in page
+    assert "gives back by" not in page
+    assert 'as of <time class="asof stale"' in page
+
+
 def test_a_receipt_adds_up_or_says_that_it_does_not(operator: Client, fleet: dict[str, Instance]) -> None:
     flush = flush_make(fleet)
     page = text_of(operator, f"/operations/{flush.pk}/")

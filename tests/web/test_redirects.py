@@ -47,6 +47,20 @@ def test_one_of_a_live_flush_is_told_with_its_end_and_watched(operator: Client) 
     assert f"/operations/{operation.pk}/" in told
 
 
+def test_one_whose_end_is_past_is_not_said_to_end(operator: Client) -> None:
+    redirect = redirected("")
+    operation = flush_of(redirect, "running")
+    seen, ends = timezone.now() - timedelta(minutes=20), timezone.now() - timedelta(minutes=5)
+    InstanceRedirect.objects.update(op_id=str(operation.pk), seen_at=seen, ends_at=ends)
+    told = line(operator)
+    assert f"should have given back at {timezone.localtime(ends):%H:%M}, not seen since" in told
+    assert "gives back by" not in told
+    assert 'class="asof stale"' in told
+    assert (
+        'class="tone-warn"' in operator.get("/").content.decode().partition('id="abnormal-redirect-')[0][-40:]
+    )
+
+
 def test_one_that_a_flush_left_behind_is_not_its_to_watch(operator: Client) -> None:
     redirect = redirected("")
     operation = flush_of(redirect, "unknown")
@@ -130,4 +144,4 @@ def test_a_redirect_seen_on_a_host_that_is_silent_is_of_its_last_answer(viewer: 
     Host.objects.update(last_success_at=timezone.now() - timedelta(hours=1))
     page = viewer.get(f"/instances/{redirect.instance.pk}/").content.decode()
     assert "stale, was redirected" in page
-    assert '; seen <time class="asof stale"' in page
+    assert '; last seen <time class="asof stale"' in page
