@@ -29,7 +29,7 @@ def matrix(request: HtmxRequest) -> HttpResponse:
         now,
         opened={slug for slug in request.GET.get("open", "").split(",") if slug},
         all_abnormal=request.GET.get("abnormal") == "all",
-        operations=request.user.has_perm("relays.view_operation"),
+        may=request.user.has_perm,
         tag=tag,
     )
     context = {

@@ -17,6 +17,7 @@ from relays.domain.trace_question import (
 
 _PLAIN = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
 _DEFAULT_SPAN = "24h"
+_RECIPIENT, _MESSAGE_ID = "anna@hotmail.com", "20261128.4711@lists.example"
 
 
 class TraceForm(forms.Form):
@@ -27,7 +28,7 @@ class TraceForm(forms.Form):
         label="Which",
         max_length=MAX_TEXT + 2,
         required=False,
-        widget=forms.TextInput(attrs=_PLAIN | {"autofocus": True, "placeholder": "anna@hotmail.com"}),
+        widget=forms.TextInput(attrs=_PLAIN | {"autofocus": True}),
     )
     since = forms.CharField(
         label="From",
@@ -49,6 +50,7 @@ class TraceForm(forms.Form):
         super().__init__(data, initial={"since": _DEFAULT_SPAN, **given})
         kinds = [(kind, words) for kind, words in KINDS.items() if may_see or kind not in OF_PEOPLE]
         self.fields["kind"].choices = kinds  # type: ignore[attr-defined]
+        self.fields["text"].widget.attrs["placeholder"] = _RECIPIENT if may_see else _MESSAGE_ID
 
     def question(self, now: datetime) -> Question | None:
         """Return the question that was asked; None, with errors in the form, where it is none."""

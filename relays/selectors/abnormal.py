@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -22,6 +22,9 @@ from relays.selectors.markup import markup
 from relays.selectors.readings import Reading, instance_urls, time_of
 from relays.selectors.states import RANK, REMOVED, TONES, words
 from relays.services.reasons import rule_table, shipped_table
+
+# Tells whether the reader has a permission: a button leads only where its reader may go.
+May = Callable[[str], bool]
 
 # Postfix, smtp_chat.c and smtp_connect.c: "host NAME[IP] said: WORDS (in reply to COMMAND command)".
 _INTRODUCED = re.compile(
@@ -96,7 +99,7 @@ def troubled(
 
 
 def abnormal_lines(
-    everything: list[Reading], hosts: dict[int, HostStatus], now: datetime, limit: int | None
+    everything: list[Reading], hosts: dict[int, HostStatus], now: datetime, limit: int | None, may: May
 ) -> tuple[list[Abnormal], int]:
     """Return the worst lines, at most `limit` of them, and how many there are beyond."""
     sick_hosts, sick = troubled(everything, hosts)
@@ -112,7 +115,7 @@ def abnormal_lines(
         by_host[reading.host_id].append(reading)
     reasons = _reasons(details)
     lines = [
-        _host_line(thing, by_host[thing.id], now)
+        _host_line(thing, by_host[thing.id], now, may)
         if isinstance(thing, HostStatus)
         else _instance_line(
             thing, hosts[thing.host_id], details.get(thing.id), reasons.get(thing.id, ""), now
@@ -149,9 +152,13 @@ def _details(instance_ids: list[int]) -> dict[int, _Detail]:
     return {pk: _Detail._make(rest) for pk, *rest in rows}
 
 
-def _host_line(host: HostStatus, instances: list[Reading], now: datetime) -> Abnormal:
-    compare = host.state == HostState.KEY_CHANGED
+def _host_line(host: HostStatus, instances: list[Reading], now: datetime, may: May) -> Abnormal:
     url = reverse("relays:host", args=[host.name])
+    action, action_url = "Host", url
+    if host.state == HostState.KEY_CHANGED and may("relays.change_host"):
+        action, action_url = "Compare keys", reverse("relays:host-key", args=[host.name])
+    elif may("relays.examine_host"):
+        action, action_url = "Doctor", f"{url}#doctor"
     return Abnormal(
         id=f"host-{host.id}",
         subject=host.name,
@@ -164,8 +171,8 @@ def _host_line(host: HostStatus, instances: list[Reading], now: datetime) -> Abn
         reason="",
         quote=visible(host.error),
         moment=moment(host.last_success_at, now, stale=True),
-        action="Compare keys" if compare else "Doctor",
-        action_url=reverse("relays:host-key", args=[host.name]) if compare else f"{url}#doctor",
+        action=action,
+        action_url=action_url,
     )
 
 

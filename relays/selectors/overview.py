@@ -19,7 +19,7 @@ from django.urls import reverse
 from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, plural, span
 from relays.models import Provider, ProviderHour
-from relays.selectors.abnormal import Abnormal, abnormal_lines
+from relays.selectors.abnormal import Abnormal, May, abnormal_lines
 from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
@@ -92,23 +92,22 @@ def matrix(
     *,
     opened: Collection[str] = (),
     all_abnormal: bool = False,
-    operations: bool = False,
+    may: May = lambda _permission: False,
     tag: str = "",
 ) -> Matrix:
     """Return the home page's content.
 
     opened: slugs of providers whose folded instances are to be spelled out; all_abnormal: no cap on the
-    abnormal lines; operations: whether those that run or are stuck have lines too; tag: what version_tag
-    gave.
+    abnormal lines; may: what its reader may do and see; tag: what version_tag gave.
     """
     hosts = host_statuses(now)
     stale = {host.id for host in hosts.values() if not host.fresh}
     everything = readings(now)
     present = [reading for reading in everything if reading.removed is None]
     redirects = redirected(now)
-    under_way = operation_lines(now) if operations else []
+    under_way = operation_lines(now) if may("relays.view_operation") else []
     limit = None if all_abnormal else max(ABNORMAL_SHOWN - len(under_way), _SICK_SHOWN_ALWAYS)
-    lines, more = abnormal_lines(everything, hosts, now, limit)
+    lines, more = abnormal_lines(everything, hosts, now, limit, may)
     read = [reading.sampled for reading in present if reading.sampled]
     return Matrix(
         tag=tag,
@@ -117,7 +116,7 @@ def matrix(
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
         rows=_rows(present, _Asked(hosts, stale, redirects, opened, now)),
-        abnormal=[*under_way, *redirect_lines(redirects), *lines],
+        abnormal=[*under_way, *redirect_lines(redirects, may), *lines],
         abnormal_more=more,
     )
 

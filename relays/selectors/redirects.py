@@ -10,7 +10,7 @@ from django.urls import reverse
 from relays.domain.words import visible
 from relays.models import Instance, InstanceRedirect, Operation
 from relays.models.operation import LIVE
-from relays.selectors.abnormal import Abnormal
+from relays.selectors.abnormal import Abnormal, May
 from relays.selectors.figures import clock, moment
 from relays.selectors.hosts import status_of
 from relays.selectors.readings import NORMAL, instance_urls
@@ -52,9 +52,9 @@ def shown(state: str, redirect: Redirected | None) -> tuple[str, str]:
     return state, TONES.get(state, "idle")
 
 
-def redirect_lines(redirects: Mapping[int, Redirected]) -> list[Abnormal]:
+def redirect_lines(redirects: Mapping[int, Redirected], may: May) -> list[Abnormal]:
     """Return a line of what is abnormal for each."""
-    return [_line(each) for each in redirects.values()]
+    return [_line(each, may) for each in redirects.values()]
 
 
 def _operation(redirect: InstanceRedirect) -> int:
@@ -82,8 +82,9 @@ def _redirected(redirect: InstanceRedirect, state: str, now: datetime) -> Redire
     )
 
 
-def _line(redirect: Redirected) -> Abnormal:
+def _line(redirect: Redirected, may: May) -> Abnormal:
     instance = redirect.instance
+    watch_url = redirect.watch_url if may("relays.view_operation") else ""
     url = instance_urls().format(instance.pk)
     return Abnormal(
         id=f"redirect-{instance.pk}",
@@ -97,6 +98,6 @@ def _line(redirect: Redirected) -> Abnormal:
         reason="",
         quote=redirect.problem,
         moment=redirect.moment,
-        action="Watch" if redirect.watch_url else "Instance",
-        action_url=redirect.watch_url or url,
+        action="Watch" if watch_url else "Instance",
+        action_url=watch_url or url,
     )

@@ -23,6 +23,7 @@ from tests.factories import (
     provider_make,
     trend_make,
 )
+from tests.people import browser_of
 
 HTMX = {"HX-Request": "true"}
 pytestmark = pytest.mark.django_db
@@ -143,7 +144,7 @@ def test_abnormal_now_is_worst_first_with_what_since_when_and_the_words() -> Non
     assert throttled.since is not None
     assert lines[1].quote == "the Postfix mail system is not running"
     assert lines[2].figures == "1 instance, 14 deferred when last seen"
-    assert lines[2].action_url == "/hosts/ohara/#doctor"
+    assert lines[2].action_url == "/hosts/ohara/"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,25 @@ def test_abnormal_now_is_worst_first_with_what_since_when_and_the_words() -> Non
 )
 def test_a_host_in_trouble_is_abnormal_under_its_own_name(outcome: str, state: str, action: str) -> None:
     host_make(last_outcome=outcome, last_error="what went wrong")
-    (line,) = matrix(timezone.now()).abnormal
+    (line,) = matrix(timezone.now(), may=lambda _permission: True).abnormal
     assert (line.state, line.quote, line.action_url) == (state, "what went wrong", action)
+
+
+@pytest.mark.parametrize(
+    ("role", "outcome", "button"),
+    [
+        ("viewer", "unreachable", '/hosts/rustin/">Host<'),
+        ("operator", "unreachable", '/hosts/rustin/#doctor">Doctor<'),
+        ("viewer", "key_changed", '/hosts/rustin/">Host<'),
+        ("operator", "key_changed", '/hosts/rustin/#doctor">Doctor<'),
+        ("administrator", "key_changed", '/hosts/rustin/key/">Compare keys<'),
+    ],
+)
+def test_a_button_leads_only_where_its_reader_may_go(role: str, outcome: str, button: str) -> None:
+    host_make(last_outcome=outcome)
+    page = browser_of("vera", role).get("/").content.decode()
+    (line,) = re.findall(r'<li class="tone-bad" id="abnormal-host-.*?</li>', page)
+    assert button in line
 
 
 def test_a_host_whose_polls_stopped_turns_late_by_itself() -> None:

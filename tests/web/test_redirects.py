@@ -70,6 +70,16 @@ def test_one_that_a_flush_left_behind_is_not_its_to_watch(operator: Client) -> N
     assert f"/instances/{redirect.instance.pk}/" in told
 
 
+def test_who_may_not_see_operations_is_not_led_to_one(viewer: Client) -> None:
+    redirect = redirected("")
+    operation = flush_of(redirect, "running")
+    InstanceRedirect.objects.update(op_id=str(operation.pk))
+    told = line(viewer)
+    assert f"by flush {operation.pk}, gives back by" in told
+    assert "/operations/" not in told and f'href="/instances/{redirect.pk}/">Instance<' in told
+    assert "/operations/" not in viewer.get(f"/instances/{redirect.pk}/").content.decode()
+
+
 @pytest.mark.parametrize("op_id", ["", "9" * 64, "op-1", "\u0661\u0662", "<b>"])
 def test_one_of_nobody_is_told_whatever_the_host_says(operator: Client, op_id: str) -> None:
     redirected(op_id, problem="<script>alert(1)</script>")

@@ -68,6 +68,12 @@ def test_a_trace_is_asked_for_and_its_page_polls(operator: Client) -> None:
     assert "anna@hotmail.com" in operator.get("/trace/").content.decode()
 
 
+def test_the_form_proposes_what_its_reader_may_look_for(operator: Client, viewer: Client) -> None:
+    assert 'placeholder="anna@hotmail.com"' in operator.get("/trace/").content.decode()
+    page = viewer.get("/trace/").content.decode()
+    assert 'placeholder="20261128.4711@lists.example"' in page and "anna@hotmail.com" not in page
+
+
 def test_the_form_is_filled_in_by_an_address_and_says_what_is_wrong(operator: Client) -> None:
     page = operator.get(f"/trace/?kind=queue_id&text={ID}").content.decode()
     assert f'value="{ID}"' in page
