@@ -160,3 +160,15 @@ def test_it_logs_out(visit: Visit) -> None:
     page.locator(".menu summary").click()
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login/")
+
+
+@pytest.mark.parametrize("width", [390, 920, 1400])
+def test_a_state_keeps_to_its_column(visit: Visit, width: int) -> None:
+    instance_make(host_make(age_s=540), "therest-throttled", 412, 60, "throttled")
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    page = visit.open("/")
+    chips = page.locator(".state")
+    assert page.locator(".abnormal .state", has_text="stale, was throttled").count() == 1
+    assert chips.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth).length") == 0
+    names = page.locator(".cell .inst")
+    assert names.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth).length") == 0

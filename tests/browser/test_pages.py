@@ -166,7 +166,7 @@ def test_long_setting_names_leave_their_values_room_on_a_phone(visit: Visit) -> 
 
 def test_targets_of_a_flush_have_room_on_a_phone(visit: Visit) -> None:
     instances = fleet_make()
-    host = host_make("rustin.relays.cooperative.example.org", age_s=840, last_outcome="unreachable")
+    host = host_make("rustin_relays_cooperative_example", age_s=840, last_outcome="unreachable")
     instance_make(host, "therest_with_a_long_name_c", ip="2001:db8:1234:5678:9abc:def0:1234:5678")
     visit.page.set_viewport_size({"width": 390, "height": 844})
     page = visit.open(f"/instances/{instances['msn-a'].pk}/flush/")
