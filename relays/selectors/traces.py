@@ -122,6 +122,8 @@ def _summary(trace: Trace, result: Found) -> str:
         return f"{told} so far." if number else "Nothing so far."
     if trace.state == TraceState.STOPPED:
         return f"{told}, up to where it was stopped."
+    if not trace.hosts:
+        return "No host was asked."
     if unread:
         return f"{told}; not all was read: {', '.join(unread)}."
     return f"{told} in the logs of {plural(len(trace.hosts), 'host')}."

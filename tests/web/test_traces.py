@@ -68,6 +68,22 @@ def test_a_trace_is_asked_for_and_its_page_polls(operator: Client) -> None:
     assert "anna@hotmail.com" in operator.get("/trace/").content.decode()
 
 
+def test_a_trace_that_no_host_was_asked_for_says_so(operator: Client) -> None:
+    trace = trace_make("anna", (), hosts=[])
+    page = operator.get(f"/trace/{trace.pk}/").content.decode()
+    assert "No host was asked." in page
+    assert "0 hosts" not in page and "No message" not in page
+    assert '<details class="card mb-3" open>' in page
+    assert 'href="/hosts/"' in page.partition('<ul class="trace-hosts">')[2].partition("</ul>")[0]
+
+
+def test_a_trace_that_found_nothing_keeps_its_hosts_folded(operator: Client) -> None:
+    trace = trace_make("anna", ())
+    page = operator.get(f"/trace/{trace.pk}/").content.decode()
+    assert "No message in the logs of 1 host." in page and "No message was found." in page
+    assert '<details class="card mb-3">' in page
+
+
 def test_the_form_proposes_what_its_reader_may_look_for(operator: Client, viewer: Client) -> None:
     assert 'placeholder="anna@hotmail.com"' in operator.get("/trace/").content.decode()
     page = viewer.get("/trace/").content.decode()
