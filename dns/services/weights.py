@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from dns.domain.records import Change, RecordSet, difference, same
@@ -83,6 +84,11 @@ class _Publish(RelayNameKind):
         if not change and wanted == weights_of(row):
             raise PlanRefused(f"{row.name} serves this already: there is nothing to do.")
         return _plan(row, change, rendered, wanted)
+
+    def page_of(self, relay_name: str) -> str:
+        """Return where it is planned from."""
+        row = RelayName.objects.filter(name=relay_name).first()
+        return reverse("dns:relay-name", args=[row.pk]) if row else ""
 
     def moved(self, then: Plan, now: Plan) -> str:
         """Allow other names of the zone to change."""

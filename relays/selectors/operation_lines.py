@@ -10,7 +10,7 @@ from relays.models import Operation
 from relays.models.operation import LIVE, OperationState
 from relays.selectors.abnormal import Abnormal
 from relays.selectors.figures import clock, moment
-from relays.selectors.operations import title_of
+from relays.selectors.operations import subject_of, title_of
 from relays.services.job import LEASE
 
 # Whoever claims an operation holds it for 80 s and is followed within 20 s: what is in nobody's hands longer
@@ -35,7 +35,7 @@ def _line(operation: Operation, now: datetime) -> Abnormal:
     seen = _last_seen(operation)
     return Abnormal(
         id=f"operation-{operation.pk}",
-        subject=visible(operation.relay_name or operation.instance_name) or f"operation {operation.pk}",
+        subject=subject_of(operation) or f"operation {operation.pk}",
         where=visible(operation.host_name),
         url=instance or page,
         state=state,

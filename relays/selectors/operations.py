@@ -11,9 +11,11 @@ from relays.domain.audit import canonical, digest
 from relays.domain.words import count, span, visible
 from relays.models import Operation, OperationStep
 from relays.models.operation import ENDED, LIVE, OperationState, StepState
+from relays.selectors.abnormal import May
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.flushes import FlushPanel, flush_panel
-from relays.services.kinds import PlanRefused, kind_of
+from relays.selectors.readings import instance_urls
+from relays.services.kinds import Kind, PlanRefused, RelayNameKind, kind_of
 from relays.services.operations import PLAN_HOLDS, names_must_be_typed
 
 _TONES = {
@@ -71,10 +73,15 @@ class OperationPage:
 
     operation: Operation
     title: str
+    # What is changed, and the page of that.
+    subject: str
+    subject_url: str
     state: str
     tone: str
     tag: str
     is_live: bool
+    # Whether its reader may stop and confirm it.
+    may_act: bool
     may_be_confirmed: bool
     plan_left: str
     type_name: bool
@@ -114,8 +121,9 @@ def search(*, state: str = "", kind: str = "", instance: str = "", who: str = ""
     return Operation.objects.filter(chosen).order_by("-pk")
 
 
-def operation_page(operation: Operation, now: datetime) -> OperationPage:
-    """Return one operation as its page shows it."""
+def operation_page(operation: Operation, now: datetime, may: May) -> OperationPage:
+    """Return one operation as its page shows it to whoever may do this."""
+    kind = _kind(operation)
     steps = list(operation.steps.all())
     left = operation.planned_at + PLAN_HOLDS - now
     planned = operation.state == OperationState.PLANNED
@@ -126,10 +134,13 @@ def operation_page(operation: Operation, now: datetime) -> OperationPage:
     return OperationPage(
         operation=operation,
         title=title_of(operation),
+        subject=subject_of(operation),
+        subject_url=url_of_subject(operation),
         state=operation.get_state_display(),
         tone=_TONES[OperationState(operation.state)],
         tag=_tag(operation, steps, now, bool(waits_for), flush is not None and flush.overdue),
         is_live=operation.is_live,
+        may_act=kind is not None and may(kind.permission),
         may_be_confirmed=planned and left > timedelta(0),
         plan_left=span(left.total_seconds()),
         type_name=names_must_be_typed(operation),
@@ -151,7 +162,15 @@ def _params(operation: Operation) -> list[tuple[str, str]]:
     """Return what was asked for, where the plan's own words do not say it all."""
     if operation.kind == "flush":
         return []
-    return [(name, visible(str(value))) for name, value in operation.params.items() if value is not None]
+    return [(name, visible(_param(value))) for name, value in operation.params.items() if value is not None]
+
+
+def _param(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {count(each)}" for key, each in value.items())
+    return str(value)
 
 
 def _row(operation: Operation, now: datetime) -> OperationRow:
@@ -171,11 +190,29 @@ def _row(operation: Operation, now: datetime) -> OperationRow:
 
 def title_of(operation: Operation) -> str:
     """Return what an operation does, as its button calls it."""
+    kind = _kind(operation)
+    return kind.title if kind else operation.kind
+
+
+def subject_of(operation: Operation) -> str:
+    """Return the name of what an operation changes."""
+    return visible(operation.relay_name or operation.instance_name or operation.host_name)
+
+
+def url_of_subject(operation: Operation) -> str:
+    """Return the address of the page of what an operation changes; "" where there is none any more."""
+    if operation.instance_id:
+        return instance_urls().format(operation.instance_id)
+    kind = _kind(operation)
+    return kind.page_of(operation.relay_name) if isinstance(kind, RelayNameKind) else ""
+
+
+def _kind(operation: Operation) -> Kind | None:
+    """Return its kind; None for one of an app that is not installed any more."""
     try:
-        return kind_of(operation.kind).title
+        return kind_of(operation.kind)
     except PlanRefused:
-        # Of an app that is not installed any more.
-        return operation.kind
+        return None
 
 
 def _target(operation: Operation) -> str:

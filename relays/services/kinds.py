@@ -111,6 +111,10 @@ class RelayNameKind(Kind):
     def plan_name(self, relay_name: str, params: Mapping[str, Any]) -> Plan:
         """Look at the name servers and say what would be done; changes nothing. Raises as plan() does."""
 
+    @abstractmethod
+    def page_of(self, relay_name: str) -> str:
+        """Return the address of the relay name's page, which `relays` does not know; "" where it is gone."""
+
 
 _kinds: dict[str, Kind] = {}
 

@@ -59,7 +59,7 @@ def operation_list(request: HttpRequest) -> HttpResponse:
 def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one operation; to a poll only what changed, or 204 where nothing did."""
     operation = get_object_or_404(Operation, pk=pk)
-    page = operation_page(operation, timezone.now())
+    page = operation_page(operation, timezone.now(), user_of(request).has_perm)
     if "HX-Request" not in request.headers:
         return _show(request, operation, ConfirmForm(initial={"plan_hash": operation.plan_hash}))
     if request.GET.get("tag") == page.tag:
@@ -136,5 +136,5 @@ def operation_abort(request: HttpRequest, pk: int) -> HttpResponse:
 def _show(
     request: HttpRequest, operation: Operation, form: ConfirmForm, *, status: int = 200
 ) -> HttpResponse:
-    page = operation_page(operation, timezone.now())
+    page = operation_page(operation, timezone.now(), user_of(request).has_perm)
     return render(request, "relays/operation_detail.html", {"page": page, "form": form}, status=status)

@@ -167,6 +167,23 @@ def test_who_may_look_may_not_act_and_the_denial_is_an_event(
     assert AuditEvent.objects.filter(phase="denied", actor_name="vera").count() == 3
 
 
+def test_who_may_look_only_is_offered_nothing_to_press(
+    client: Client, operator: Client, far: FarSide, instance: Instance
+) -> None:
+    operation = plan(operator, instance)
+    path, confirming = f"/operations/{operation.pk}/", f"/operations/{operation.pk}/confirm/"
+    vera = get_user_model().objects.create_user("vera")
+    vera.user_permissions.add(Permission.objects.get(codename="view_operation"))
+    client.force_login(vera)
+    assert confirming in operator.get(path).content.decode()
+    page = client.get(path).content.decode()
+    assert confirming not in page and "You may not confirm it." in page
+    confirm(operator, operation)
+    for headers in ({}, {"HX-Request": "true"}):
+        assert f"{path}abort/" in operator.get(path, headers=headers).content.decode()
+        assert f"{path}abort/" not in client.get(path, headers=headers).content.decode()
+
+
 def test_without_permission_nothing_is_shown(viewer: Client, far: FarSide) -> None:
     assert viewer.get("/operations/").status_code == 403
     assert viewer.get("/operations/1/").status_code == 403

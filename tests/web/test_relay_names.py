@@ -77,6 +77,30 @@ def test_weights_are_planned_and_shown_before_anything_changes(msn: RelayName, o
     assert zones.check_relay_name(relay_name=msn) == {}
 
 
+def test_its_operation_is_headed_by_its_name_and_leads_back_to_it(msn: RelayName, operator: Client) -> None:
+    fields = {f"weight:{OLD}": "5000", f"weight:{NEW}": "1"}
+    page = operator.post(f"/relay-names/{msn.pk}/plan/weights.apply/", fields, follow=True).content.decode()
+    assert f"<h1>Change weights: {MSN}</h1>" in page
+    assert f"<title>Change weights: {MSN} · " in page
+    link = f'<a href="/relay-names/{msn.pk}/">{MSN}</a>'
+    assert link in page.partition('class="crumbs"')[2].partition("</p>")[0]
+    assert f'<a class="btn" href="/relay-names/{msn.pk}/">Cancel</a>' in page
+    assert f"{OLD}: 5,000, {NEW}: 1" in page
+    assert "{&#x27;" not in page and "False" not in page
+    Operation.objects.update(planned_at=timezone.now() - timedelta(minutes=11))
+    page = operator.get(f"/operations/{Operation.objects.get().pk}/").content.decode()
+    assert f'make it again from <a href="/relay-names/{msn.pk}/">its page</a>' in page
+
+
+def test_an_operation_of_a_relay_name_that_is_gone_has_no_link(msn: RelayName, operator: Client) -> None:
+    operator.post(f"/relay-names/{msn.pk}/plan/address.out/", {"address": NEW})
+    operation = Operation.objects.get()
+    RelayName.objects.all().delete()
+    Operation.objects.update(planned_at=timezone.now() - timedelta(minutes=11))
+    page = operator.get(f"/operations/{operation.pk}/").content.decode()
+    assert f": {MSN}</h1>" in page and "make it again from its page" in page
+
+
 def test_one_address_is_taken_out_by_the_button_of_its_row(msn: RelayName, operator: Client) -> None:
     page = operator.get(f"/relay-names/{msn.pk}/").content.decode()
     assert page.count(f"/relay-names/{msn.pk}/plan/address.out/") == 2
