@@ -169,7 +169,7 @@ def _param(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {count(each)}" for key, each in value.items())
+        return ", ".join(f"{key}: {_param(each)}" for key, each in value.items())
     return str(value)
 
 

@@ -6,11 +6,12 @@ from unittest.mock import patch
 import pytest
 from django.db import DatabaseError
 from django.test import Client
+from django.utils import timezone
 
 from relays.agent.build import build
-from relays.models import Address
+from relays.models import Address, Instance
 from relays.services.providers import provider_save
-from tests.factories import fleet_make
+from tests.factories import fleet_make, operation_make, replies_make, reply_cluster_make, snapshot_make
 
 pytestmark = pytest.mark.django_db
 
@@ -95,3 +96,31 @@ def test_a_form_without_its_token_says_that_nothing_was_changed() -> None:
     answer = Client(enforce_csrf_checks=True).post("/login/", {"username": "anna", "password": "x"})
     assert answer.status_code == 403
     assert "Nothing was changed" in answer.content.decode()
+
+
+def test_ids_are_written_as_such_and_not_as_counts(operator: Client) -> None:
+    """One of 12,345 leads nowhere, and a form that sends it is refused."""
+    made = fleet_make()
+    big = Instance.objects.create(
+        pk=12_345,
+        host=made["msn-a"].host,
+        name="msn-z",
+        config_dir="/etc/postfix-msn-z",
+        first_seen_at=timezone.now(),
+    )
+    Address.objects.create(instance=big, ip="198.51.100.99")
+    operation = operation_make(big)
+    operation.pk = 12_346
+    operation.save(force_insert=True)
+    snapshot_make(big, [("hotmail.com", [1] * 10)], [("452 full", 10)])
+    replies_make(big, reply_cluster_make("452 full"), provider=made["msn-a"].provider, deferred=10)
+    for path, wanted in {
+        "/instances/12345/": "?instance=12345",
+        f"/instances/{made['msn-a'].pk}/flush/": 'value="12345"',
+        "/operations/": "12346 · ",
+        "/operations/12346/": "?operation=12346",
+        "/queues/": "?instance=12345",
+    }.items():
+        page = operator.get(path).content.decode()
+        assert wanted in page, path
+        assert "12,345" not in page and "12,346" not in page, path

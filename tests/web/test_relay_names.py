@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from dns.domain.records import RecordSet, difference
 from dns.lookup import Server
-from dns.models import RelayName, Zone
+from dns.models import PublishedState, RelayName, Weight, Zone
 from dns.publishing.rfc2136 import Key, Rfc2136
 from dns.services import zones
 from relays.models import Operation
@@ -85,7 +85,7 @@ def test_its_operation_is_headed_by_its_name_and_leads_back_to_it(msn: RelayName
     link = f'<a href="/relay-names/{msn.pk}/">{MSN}</a>'
     assert link in page.partition('class="crumbs"')[2].partition("</p>")[0]
     assert f'<a class="btn" href="/relay-names/{msn.pk}/">Cancel</a>' in page
-    assert f"{OLD}: 5,000, {NEW}: 1" in page
+    assert f"{OLD}: 5000, {NEW}: 1" in page
     assert "{&#x27;" not in page and "False" not in page
     Operation.objects.update(planned_at=timezone.now() - timedelta(minutes=11))
     page = operator.get(f"/operations/{Operation.objects.get().pk}/").content.decode()
@@ -99,6 +99,14 @@ def test_an_operation_of_a_relay_name_that_is_gone_has_no_link(msn: RelayName, o
     Operation.objects.update(planned_at=timezone.now() - timedelta(minutes=11))
     page = operator.get(f"/operations/{operation.pk}/").content.decode()
     assert f": {MSN}</h1>" in page and "make it again from its page" in page
+
+
+def test_weights_and_serials_are_written_as_such(msn: RelayName, operator: Client) -> None:
+    Weight.objects.filter(address=OLD).update(weight=5_000)
+    PublishedState.objects.update(serial=2_026_112_801)
+    page = operator.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert f'name="weight:{OLD}" value="5000"' in page
+    assert "2026112801" in page
 
 
 def test_one_address_is_taken_out_by_the_button_of_its_row(msn: RelayName, operator: Client) -> None:
