@@ -120,4 +120,7 @@ def _unknown(pool: Pool, served: Collection[str]) -> Unsafe | None:
     unknown = sorted(pool.carrying - set(served) - set(pool.known))
     if not unknown:
         return None
-    return UnknownAddress(f"{', '.join(unknown)} would get mail, and no instance sends from there.")
+    return UnknownAddress(
+        f"{', '.join(unknown)} would get mail, and no instance sends from there: "
+        "an override with a reason is required."
+    )

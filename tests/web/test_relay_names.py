@@ -19,7 +19,7 @@ from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
 pytestmark = pytest.mark.django_db
 
 MSN = f"msn.{ZONE}"
-OLD, NEW = "192.0.2.11", "192.0.2.12"
+OLD, NEW, THIRD = "192.0.2.11", "192.0.2.12", "192.0.2.13"
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,18 @@ def test_an_operation_of_a_relay_name_that_is_gone_has_no_link(msn: RelayName, o
     Operation.objects.update(planned_at=timezone.now() - timedelta(minutes=11))
     page = operator.get(f"/operations/{operation.pk}/").content.decode()
     assert f": {MSN}</h1>" in page and "make it again from its page" in page
+
+
+def test_the_override_does_what_it_says(msn: RelayName, operator: Client) -> None:
+    Weight.objects.create(relay_name=msn, address=THIRD)
+    path = f"/relay-names/{msn.pk}/"
+    assert "Override: let more than one address go at once" in operator.get(path).content.decode()
+    fields = {f"weight:{OLD}": "0", f"weight:{NEW}": "0"}
+    page = operator.post(f"{path}plan/weights.apply/", fields, follow=True).content.decode()
+    assert "2 of 2 addresses would go at once" in page
+    operator.post(f"{path}plan/weights.apply/", {**fields, "override": "on"})
+    page = operator.get(f"/operations/{Operation.objects.get().pk}/").content.decode()
+    assert '<dt>override</dt><dd class="mono">yes</dd>' in page
 
 
 def test_weights_and_serials_are_written_as_such(msn: RelayName, operator: Client) -> None:
