@@ -14,6 +14,7 @@ from dns.models import RelayName
 from dns.services.weights import weights_of
 from relays.models import Accepted, Address
 from relays.selectors.accepted import BUCKET_S, fleet_clients
+from relays.selectors.outcomes import LATE
 
 # What is observed is counted over this long, or since the last change took effect.
 _LOOK_BACK = timedelta(hours=1)
@@ -21,7 +22,11 @@ _LOOK_BACK = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class ShareRow:
-    """An address with its shares, 0 to 1. causes: why observed leaves published by more than chance."""
+    """An address with its shares, 0 to 1.
+
+    unknown: why what is observed is not known, "" where it is; causes: why it leaves published by more than
+    chance.
+    """
 
     address: str
     weight: int
@@ -30,6 +35,7 @@ class ShareRow:
     wanted_share: float
     published_share: float
     seen: Observed
+    unknown: str
     causes: tuple[str, ...]
 
     @property
@@ -45,6 +51,8 @@ class ShareRow:
     @property
     def observed(self) -> str:
         """In percent, with what the true share lies between and how many messages tell it."""
+        if self.unknown:
+            return "not known"
         if not self.seen.total:
             return "no messages"
         between = f"{percent(self.seen.low)} to {percent(self.seen.high)}"
@@ -59,7 +67,9 @@ class ShareRow:
             "warm": self.is_warm,
             "wanted": self.wanted_share,
             "published": self.published_share,
-            "observed": {
+            "observed": None
+            if self.unknown
+            else {
                 "messages": self.seen.messages,
                 "total": self.seen.total,
                 "low": self.seen.low,
@@ -80,10 +90,13 @@ def share_rows(relay_name: RelayName, *, now: datetime | None = None) -> list[Sh
     since = max(now - _LOOK_BACK, state.effective_at) if state else now - _LOOK_BACK
     counts = observed_counts([row.address for row in weights], since=since)
     total = sum(counts.values())
+    unknown = _unknown(
+        [*published, *(address for address in carrying if address not in published)], since, now
+    )
     rows = []
     for row in weights:
         messages, share = counts.get(row.address, 0), published.get(row.address, 0.0)
-        beyond = is_beyond_chance(messages, total, share)
+        beyond = not unknown and is_beyond_chance(messages, total, share)
         causes = likely_causes(Rendering(relay_name.rendering), published) if beyond else []
         rows.append(
             ShareRow(
@@ -94,10 +107,30 @@ def share_rows(relay_name: RelayName, *, now: datetime | None = None) -> list[Sh
                 float(wanted.get(row.address, 0)),
                 share,
                 observe(messages, total),
+                unknown,
                 tuple(causes),
             )
         )
     return rows
+
+
+def _unknown(addresses: list[str], since: datetime, now: datetime) -> str:
+    """Say why nobody can tell what these addresses took since then; "" where all their logs are read."""
+    if _first_bucket(since) + BUCKET_S > now.timestamp():
+        return "what is published has not been in effect for a bucket of 5 minutes yet."
+    senders = Address.objects.filter(ip__in=addresses, instance__removed_at=None)
+    counted = dict(senders.values_list("ip", "instance__state__outcomes_at"))
+    for address in addresses:
+        if address not in counted:
+            return f"no instance sends from {address}."
+        if (at := counted[address]) is None or now - at > LATE:
+            return f"the log of {address} is not read up to now."
+    return ""
+
+
+def _first_bucket(since: datetime) -> int:
+    """Return when the first bucket begins that is wholly after this."""
+    return -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
 
 
 def observed_counts(addresses: Iterable[str], *, since: datetime) -> dict[str, int]:
@@ -110,9 +143,8 @@ def observed_counts(addresses: Iterable[str], *, since: datetime) -> dict[str, i
             "instance_id", "ip"
         )
     )
-    first = -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
     rows = (
-        Accepted.objects.filter(instance__in=owners, ts__gte=first)
+        Accepted.objects.filter(instance__in=owners, ts__gte=_first_bucket(since))
         .exclude(client__in=fleet_clients())
         .order_by()
         .values_list("instance_id")

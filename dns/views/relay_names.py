@@ -45,6 +45,7 @@ def relay_name_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "row": row,
         "asof": moment(row.served_at, timezone.now()),
         "shares": shares,
+        "unknown": next((share.unknown for share in shares if share.unknown), ""),
         "causes": next((share.causes for share in shares if share.causes), ()),
         "states": row.published.select_related("operation")[:10],
     }

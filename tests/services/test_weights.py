@@ -20,7 +20,7 @@ from dns.publishing.powerdns import PowerDns
 from dns.publishing.rfc2136 import Key, Rfc2136
 from dns.selectors.shares import share_rows
 from dns.services import weights, zones
-from relays.models import Operation, RelayNameLock
+from relays.models import Address, Instance, InstanceState, Operation, RelayNameLock
 from relays.models.operation import OperationState
 from relays.remote.errors import Unreachable
 from relays.services import operations
@@ -354,17 +354,56 @@ def test_a_viewer_may_not_change_weights(msn: RelayName) -> None:
         _planned(user_make("vic", "viewer"), weights={OLD: 5})
 
 
+def observed_make(msn: RelayName, *, messages: int = 500, counted_s: float = 20) -> None:
+    """Have both addresses take as many messages of what is published for an hour, counted so long ago."""
+    now = timezone.now()
+    PublishedState.objects.filter(relay_name=msn).update(effective_at=now - timedelta(hours=1))
+    host = host_make()
+    for name, ip in (("msn-a", OLD), ("msn-b", NEW)):
+        counted = now - timedelta(seconds=counted_s)
+        instance = instance_make(host, name, ip=ip, outcomes_at=counted)
+        if messages:
+            accepted_make(instance, "198.51.100.1", messages)
+
+
 def test_three_shares_stand_side_by_side(msn: RelayName, anna: User) -> None:
     _done(_planned(anna, weights={OLD: 5}), anna)
-    PublishedState.objects.update(effective_at=timezone.now() - timedelta(hours=1))
-    host = host_make()
-    for name, ip, messages in (("msn-a", OLD, 500), ("msn-b", NEW, 500)):
-        instance = instance_make(host, name, ip=ip)
-        accepted_make(instance, "198.51.100.1", messages)
+    observed_make(msn)
     old, new = share_rows(msn)
     assert (old.wanted, old.published, new.wanted, new.published) == ("83.3 %", "83.3 %", "16.7 %", "16.7 %")
     assert new.observed == "50.0 % (46.9 % to 53.1 %, 1,000 messages)"
     assert "reuses connections" in new.causes[0]
+
+
+def test_that_no_mail_came_is_told_only_of_logs_that_were_read(msn: RelayName) -> None:
+    observed_make(msn, messages=0)
+    assert [row.observed for row in share_rows(msn)] == ["no messages", "no messages"]
+    InstanceState.objects.filter(instance__name="msn-b").update(
+        outcomes_at=timezone.now() - timedelta(hours=2)
+    )
+    for row in share_rows(msn):
+        assert (row.observed, row.unknown) == ("not known", f"the log of {NEW} is not read up to now.")
+        assert row.as_json()["observed"] is None
+    Address.objects.filter(ip=OLD).delete()
+    assert share_rows(msn)[0].unknown.startswith(f"no instance sends from {OLD}")
+    # What is out of DNS has no part in it.
+    msn.weights.filter(address=NEW).update(is_on=False)
+    PublishedState.objects.update(parts={OLD: 1})
+    Address.objects.create(instance=Instance.objects.get(name="msn-a"), ip=OLD)
+    assert share_rows(msn)[0].observed == "no messages"
+
+
+def test_counts_without_one_of_the_logs_tell_no_share(msn: RelayName, anna: User) -> None:
+    _done(_planned(anna, weights={OLD: 5}), anna)
+    observed_make(msn, counted_s=3600)
+    assert [(row.observed, row.causes) for row in share_rows(msn)] == [("not known", ()), ("not known", ())]
+
+
+def test_what_was_published_this_minute_is_not_observed_yet(msn: RelayName) -> None:
+    observed_make(msn, messages=0)
+    PublishedState.objects.update(effective_at=timezone.now() + timedelta(minutes=10))
+    (why,) = {row.unknown for row in share_rows(msn)}
+    assert why.startswith("what is published has not been in effect")
 
 
 @pytest.mark.parametrize(
@@ -423,7 +462,7 @@ def test_the_commands_add_show_change_and_check(
     assert f"+ {MSN}. 600 IN MX 10 w1-192-0-2-12.{MSN}." in told
     told = command("weights", MSN, "--set", f"{OLD}=5", "--yes", "--reason", "a test", "--user", "anna")
     assert "1 name server serves it" in told
-    assert "wanted 83.3 %  published 83.3 %  observed no messages" in command("weights", MSN)
+    assert "wanted 83.3 %  published 83.3 %  observed not known" in command("weights", MSN)
     assert '"published": 0.8333333333333334' in command("weights", MSN, "--json")
     assert "update: ok" in command("dns", "check") and f"{MSN}: as published" in command("dns", "check")
     with pytest.raises(CommandError, match="is not ADDRESS=WEIGHT"):

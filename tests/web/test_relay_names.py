@@ -52,7 +52,10 @@ def test_without_relay_names_the_list_says_how_to_take_one_over(operator: Client
 def test_a_viewer_sees_shares_and_may_change_none(msn: RelayName, viewer: Client) -> None:
     assert MSN in viewer.get("/relay-names/").content.decode()
     page = viewer.get(f"/relay-names/{msn.pk}/").content.decode()
-    assert page.count("50.0 %") == 4 and "no messages" in page
+    assert page.count("50.0 %") == 4
+    assert (
+        "no messages" not in page and "What is observed is not known: what is published has not been" in page
+    )
     assert "its name servers answered <time" in page
     assert "Plan these weights" not in page and SECRET not in page
     assert viewer.post(f"/relay-names/{msn.pk}/plan/weights.apply/").status_code == 403

@@ -63,6 +63,8 @@ class Command(BaseCommand):
                 f"{row.address:40} weight {row.weight:>6}  wanted {row.wanted}  published {row.published}  "
                 f"observed {row.observed}"
             )
+        for why in {row.unknown for row in rows if row.unknown}:
+            self.stdout.write(f"What is observed is not known: {why}")
         for server, wrong in sorted(relay_name.drift.items()):
             self.stdout.write(f"{server}: {wrong}")
 
