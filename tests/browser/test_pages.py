@@ -1,9 +1,13 @@
 """Every page in a real browser: nothing serious for axe-core, no complaint, no sideways scrolling."""
 
+from datetime import timedelta
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
 
-from relays.models import Instance, Provider, ReasonRule
+from dns.models import PublishedState, RelayName, Weight, Zone
+from relays.models import Instance, InstanceRedirect, Operation, Provider, ReasonRule
 from tests.browser.visits import Visit
 from tests.factories import (
     THROTTLE,
@@ -86,9 +90,49 @@ def paths() -> list[str]:
         *queue_paths(msn_a),
         f"/operations/{operation_make(msn_a).pk}/",
         f"/operations/{operation_make(msn_a, state='planned').pk}/",
+        *redirect_paths(instances),
+        *relay_name_paths(),
+        "/trace/",
         "/audit/",
         "/password/",
     ]
+
+
+def redirect_paths(instances: dict[str, Instance]) -> list[str]:
+    """Have mail redirected, and return the addresses of the pages that say so, and where to."""
+    now = timezone.now()
+    for name, ends_at in (("gmail-a", now - timedelta(hours=1)), ("aol-a", now + timedelta(minutes=9))):
+        InstanceRedirect.objects.create(
+            instance=instances[name], seen_at=now, to="[198.51.100.12]:25", ends_at=ends_at, problem="x" * 90
+        )
+    source = instances["gmail-a"]
+    queue_read_make(source, state="failed", error="no answer within 10 s")
+    return [f"/instances/{source.pk}/", f"/instances/{source.pk}/flush/", f"/queues/?instance={source.pk}"]
+
+
+def relay_name_paths() -> list[str]:
+    """Make a relay name whose weights are being changed, and return the addresses of its pages."""
+    addresses = {"198.51.100.11": 5_000, "2001:db8:1234:5678:9abc:def0:1234:5678": 1}
+    zone = Zone.objects.create(name="smtp.example.org")
+    drift = {"192.0.2.53": "serves other records"}
+    row = RelayName.objects.create(zone=zone, name=f"msn.{zone.name}", drift=drift)
+    for address, weight in addresses.items():
+        Weight.objects.create(relay_name=row, address=address, weight=weight)
+    now = timezone.now()
+    PublishedState.objects.create(
+        relay_name=row,
+        at=now,
+        effective_at=now,
+        serial=2_026_112_801,
+        records=[],
+        parts=addresses,
+        wanted=addresses,
+    )
+    old = Operation.objects.create(
+        kind="weights.apply", relay_name=row.name, params={"weights": addresses}, plan_hash="0" * 64,
+        planned_at=now - timedelta(hours=1), requested_by_name="anna",
+    )  # fmt: skip
+    return ["/relay-names/", f"/relay-names/{row.pk}/", f"/operations/{old.pk}/"]
 
 
 def queue_paths(instance: Instance) -> list[str]:
