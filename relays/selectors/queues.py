@@ -1,7 +1,7 @@
 """Queues as their page shows them: what a filter takes, by what it has in common, and message by message."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,9 @@ from relays.services.reasons import rule_table
 
 # A page over more instances than this would be a page about everything: take a provider.
 MOST_INSTANCES = 60
+
+# A link that chooses more domains than this would be nobody's choice.
+_MOVED_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ class QueuePage:
     groups_url: str
     next_url: str
     actions: list[tuple[str, str, str]]
+    # What moves it to another instance and where that is planned; "" where no domains are known for it.
+    move: tuple[str, str]
     deletions: list[DeletionRow]
 
 
@@ -229,8 +234,20 @@ def queue_page(asked: Asked, now: datetime, *, instances: int) -> QueuePage:
         if body.get("cursor")
         else "",
         actions=[(kind.name, kind.title, kind.permission) for kind in KINDS if kind is not Purge],
+        move=_move(scope, known),
         deletions=deletion_rows(scope, now),
     )
+
+
+def _move(scope: Scope, known: Sequence[tuple[Instance, Groups]]) -> tuple[str, str]:
+    """Return the move of all that waits for these messages' recipient domains: a redirect is by domain."""
+    table = known[0][1].tables["domain"] if scope.instance is not None and known else None
+    domains = [row.key for row in table.rows if row.key] if table else []
+    if scope.instance is None or table is None or not 0 < table.distinct == len(domains) <= _MOVED_AT_MOST:
+        return "", ""
+    of = visible(domains[0]) if len(domains) == 1 else f"these {len(domains)} domains"
+    query = urlencode({"domain": domains}, doseq=True)
+    return f"Move all for {of}", f"{reverse('relays:flush-new', args=[scope.instance.pk])}?{query}"
 
 
 def _is_open(read: QueueRead) -> bool:

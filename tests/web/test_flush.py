@@ -239,3 +239,15 @@ def test_a_queue_s_domain_leads_to_its_move(operator: Client, fleet: dict[str, I
     link = f"/instances/{source.pk}/flush/?domain=hotmail.com"
     assert f'href="{link}">Move all for hotmail.com…' in page
     assert 'value="hotmail.com" checked' in text_of(operator, link)
+
+
+def test_the_messages_of_one_reply_lead_to_the_move_of_their_domains(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    source, domains = fleet["msn-a"], [("hotmail.com", 400), ("live.com", 12)]
+    queue_read_make(source, replies=[("421 later", 412)], domains=domains, text="later")
+    page = text_of(operator, f"/queues/?instance={source.pk}&text=later&by=reply")
+    link = f"/instances/{source.pk}/flush/?domain=hotmail.com&amp;domain=live.com"
+    assert f'href="{link}">Move all for these 2 domains…' in page
+    queue_read_make(source, domains=[(f"d{n}.example", 1) for n in range(30)], text="others")
+    assert "Move all for" not in text_of(operator, f"/queues/?instance={source.pk}&text=others")
