@@ -23,6 +23,7 @@ from hashlib import sha256
 from heapq import nlargest
 from ipaddress import ip_address
 from operator import add
+from sys import intern
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from relays.domain.maillog.lines import (
@@ -446,7 +447,7 @@ class Counter:
                 if reply.startswith(_SUSPENDED):
                     outcome = "suspended"
             digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
-            row = self._row((*place, domain, outcome, dsn.decode(), digest))
+            row = self._row((*place, domain, outcome, _shared(dsn), digest))
             tally = _Tally(row, [], self._counts.replies.get(digest), domain if status == b"deferred" else "")
             is_told_by_key = True
         _add_one(tally.row, size)
@@ -489,7 +490,7 @@ class Counter:
 
     def _tally(self, place: tuple[int, str], domain: str, outcome: str, dsn: bytes) -> _Tally:
         """Return the row and the bins of what is delivered."""
-        row = self._row((*place, domain, outcome, dsn.decode(), ""))
+        row = self._row((*place, domain, outcome, _shared(dsn), ""))
         bins = self._counts.delays.get((*place, domain))
         if bins is None:
             domain = OTHER if len(self._counts.delays) >= MAX_ROWS else self._kept(*place, domain)
@@ -521,7 +522,7 @@ class Counter:
         cluster = self._counts.replies.get(digest)
         if cluster:
             if not cluster.first:
-                cluster.dsn, cluster.first = dsn.decode(), time
+                cluster.dsn, cluster.first = _shared(dsn), time
             cluster.first, cluster.last = min(cluster.first, time), max(cluster.last, time)
         return digest
 
@@ -684,6 +685,11 @@ def _fields(delivery: re.Match[bytes]) -> _Fields:
 def _size_key(queue_id: bytes) -> bytes:
     """Return what a message's size is found again by."""
     return (b"]: " + queue_id)[-_SIZE_KEY:]
+
+
+def _shared(dsn: bytes) -> str:
+    """Return a text that all rows share which have it: there are few, and rows by the ten thousand."""
+    return intern(dsn.decode())
 
 
 def _add_one(row: list[int], size: int) -> None:
