@@ -230,6 +230,9 @@ def _reduced(weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def _canonical(address: str) -> str:
+    if "%" in address:
+        # A scope ("fe80::1%eth0") means something on one host alone: no record holds it.
+        raise CannotRender(f"{address[:60]!r} has a scope, which no record can hold.")
     try:
         return str(ipaddress.ip_address(address.strip()))
     except ValueError as error:

@@ -72,6 +72,21 @@ class Rfc2136:
 
     def write(self, change: Change) -> None:
         """Send one update, which the server makes only where everything still is as it was read."""
+        try:
+            update = self._of(change)
+        except dns.exception.DNSException as error:
+            raise Refused(f"No update can be made of these records, and none was sent: {error}.") from error
+        self._send(update)
+
+    def check(self, name: str) -> None:
+        """Have the server delete what is not there: it says whether it would take a change of this name."""
+        update = self._update()
+        update.absent(f"_relay-fleet-check.{name}.")
+        update.delete(f"_relay-fleet-check.{name}.", "A")
+        self._send(update)
+
+    def _of(self, change: Change) -> dns.update.UpdateMessage:
+        """Return the update that makes a change. Raises DNSException for what is no record or no name."""
         update = self._update()
         for served in change.now:
             # With a TTL of 0, as RFC 2136 has it: BIND takes no other.
@@ -82,14 +97,7 @@ class Rfc2136:
             update.delete(f"{gone.name}.", gone.type)
         for wanted in change.put:
             update.replace(f"{wanted.name}.", _rdataset(wanted, ttl=wanted.ttl))
-        self._send(update)
-
-    def check(self, name: str) -> None:
-        """Have the server delete what is not there: it says whether it would take a change of this name."""
-        update = self._update()
-        update.absent(f"_relay-fleet-check.{name}.")
-        update.delete(f"_relay-fleet-check.{name}.", "A")
-        self._send(update)
+        return update
 
     def _update(self) -> dns.update.UpdateMessage:
         return dns.update.UpdateMessage(f"{self.zone}.")

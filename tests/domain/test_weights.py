@@ -126,6 +126,7 @@ def test_equal_says_what_it_cannot_do() -> None:
         ({OLD: -1}, "between 0 and"),
         ({OLD: 100_001}, "between 0 and"),
         ({"mail.example.org": 1}, "is not an address"),
+        ({"fe80::1%eth0": 1}, "has a scope"),
         ({f"192.0.2.{n}": 1 for n in range(33)}, "33 addresses are more than the 32"),
     ],
 )

@@ -239,6 +239,21 @@ def test_a_server_that_died_is_told_and_comes_back_with_old_or_new(primary: _Pri
     assert primary.publisher.read(MSN).ours(MSN) == _records(old=1, new=1)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        RecordSet.of(MSN, "A", 600, ["192.0.2.300"]),
+        RecordSet.of(MSN, "AAAA", 600, ["fe80::1%eth0"]),
+        RecordSet.of(MSN, "LUA", 60, ["A \"pickwrandom({{1, '192.0.2.11'}})\""]),
+        RecordSet.of(f"{'x' * 64}.{MSN}", "A", 600, [OLD]),
+    ],
+)
+def test_what_is_no_record_is_refused_before_anything_is_sent(record: RecordSet) -> None:
+    publisher = Rfc2136(Server("127.0.0.1", 1), ZONE, _KEY)
+    with pytest.raises(Refused, match="none was sent"):
+        publisher.write(difference([], [record]))
+
+
 @pytest.mark.parametrize("server", ["bind", "knot", "powerdns"])
 def test_a_serial_wraps(server: str) -> None:
     with _SERVERS[server](serial=2**32 - 1) as started:
