@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import Q
 
 from dns.domain.weights import Rendering
-from relays.models import Operation, Provider
+from relays.models import Operation, Origin, Provider
 
 
 class Method(models.TextChoices):
@@ -32,6 +32,8 @@ class Zone(models.Model):
     sealed_secret = models.CharField(max_length=1000, blank=True)
     # Names that we may write, and with each the names under it.
     allowed_names = models.JSONField(default=list)
+    # Who hands mail to its relay names; none: every origin. Only their mail is counted as observed.
+    origins = models.ManyToManyField(Origin, blank=True, related_name="zones")
 
     class Meta:
         ordering = ["name"]

@@ -1,11 +1,11 @@
 """The three shares of a relay name's addresses, side by side: wanted, published, observed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from dns.domain.observed import Observed, is_beyond_chance, likely_causes, observe
@@ -88,7 +88,8 @@ def share_rows(relay_name: RelayName, *, now: datetime | None = None) -> list[Sh
     state = relay_name.published.first()
     published = {address: float(share) for address, share in to_shares(state.parts).items()} if state else {}
     since = max(now - _LOOK_BACK, state.effective_at) if state else now - _LOOK_BACK
-    counts = observed_counts([row.address for row in weights], since=since)
+    origins = list(relay_name.zone.origins.values_list("pk", flat=True))
+    counts = observed_counts([row.address for row in weights], since=since, origins=origins)
     total = sum(counts.values())
     unknown = _unknown(
         [*published, *(address for address in carrying if address not in published)], since, now
@@ -133,18 +134,22 @@ def _first_bucket(since: datetime) -> int:
     return -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
 
 
-def observed_counts(addresses: Iterable[str], *, since: datetime) -> dict[str, int]:
+def observed_counts(
+    addresses: Iterable[str], *, since: datetime, origins: Sequence[int] = ()
+) -> dict[str, int]:
     """Return messages accepted by the instance of each address, from others than the fleet itself.
 
-    Of whole buckets that began after `since`: one that a change falls into tells of both sides of it.
+    origins: ids of those whose mail alone counts, where some are given. Of whole buckets that began after
+    `since`: one that a change falls into tells of both sides of it.
     """
     owners = dict(
         Address.objects.filter(ip__in=list(addresses), instance__removed_at=None).values_list(
             "instance_id", "ip"
         )
     )
+    sent_by = Q(client__origin__in=origins) if origins else Q()
     rows = (
-        Accepted.objects.filter(instance__in=owners, ts__gte=_first_bucket(since))
+        Accepted.objects.filter(sent_by, instance__in=owners, ts__gte=_first_bucket(since))
         .exclude(client__in=fleet_clients())
         .order_by()
         .values_list("instance_id")

@@ -1,7 +1,7 @@
 """Zones and relay names: added, imported as they are served, and checked against what was published."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -9,14 +9,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from dns.domain.records import RecordSet, plain, same
-from dns.domain.weights import NotOurs, Rendering, read_back
+from dns.domain.weights import NotOurs, Rendering, Served, read_back
 from dns.lookup import Reading, Server, read_everywhere, read_name
 from dns.models import Method, PublishedState, RelayName, Weight, Zone
 from dns.publishing import Publisher
 from dns.publishing.powerdns import PowerDns
 from dns.publishing.rfc2136 import ALGORITHMS, Key, Rfc2136
 from relays.domain.text import printable
-from relays.models import Operation, Provider, RelayNameLock
+from relays.models import Operation, Origin, Provider, RelayNameLock
 from relays.remote.errors import RemoteError
 from relays.services import audit
 from relays.services.audit import Actor, Subject
@@ -77,8 +77,9 @@ def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
     api_url: str = "",
     api_server_id: str = "localhost",
     secret: str | None = None,
+    origins: Iterable[Origin] | None = None,
 ) -> Zone:
-    """Add a zone, or give one that is there these settings; without a secret it keeps its own.
+    """Add a zone, or give one that is there these settings; without a secret or origins it keeps its own.
 
     Raises ValidationError.
     """
@@ -93,8 +94,23 @@ def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
     _check_zone(zone)
     with transaction.atomic():
         zone.save()
-        _audit(actor, "zone.changed", Subject("zone", str(zone.pk), zone.name), {"method": zone.method})
+        if origins is not None:
+            zone.origins.set(origins)
+        _audit(actor, "zone.changed", _subject_of_zone(zone), {"method": zone.method})
     return zone
+
+
+def zone_remove(*, zone: Zone, actor: Actor) -> None:
+    """Forget a zone and its relay names with their history; what its servers serve stays as it is.
+
+    Raises ValidationError while an operation changes one of the names.
+    """
+    with transaction.atomic():
+        for row in zone.relay_names.all():
+            _refuse_while_changed(row)
+        _audit(actor, "zone.removed", _subject_of_zone(zone), {"relay_names": zone.relay_names.count()})
+        zone.relay_names.all().delete()
+        zone.delete()
 
 
 def relay_name_import(  # noqa: PLR0913 - keyword-only, each a setting
@@ -114,11 +130,7 @@ def relay_name_import(  # noqa: PLR0913 - keyword-only, each a setting
     if not name.endswith(f".{zone.name}"):
         raise ValidationError(f"{name} is not in the zone {zone.name}.")
     relay_name = RelayName(zone=zone, name=name, provider=provider, ttl=ttl)
-    reading = read_primary(relay_name)
-    try:
-        served = read_back(name, reading.records)
-    except NotOurs as error:
-        raise ValidationError(str(error)) from error
+    reading, served = _served(relay_name)
     relay_name.rendering = Rendering(rendering) if rendering else served.rendering
     relay_name.served, relay_name.served_at = _as_json(reading.records), timezone.now()
     with transaction.atomic():
@@ -127,6 +139,30 @@ def relay_name_import(  # noqa: PLR0913 - keyword-only, each a setting
             Weight.objects.create(relay_name=relay_name, address=address, weight=parts)
         remember(relay_name, reading, wanted={**served.parts}, at=timezone.now(), old_ttl=0)
         _audit(actor, "relay_name.imported", subject_of(relay_name), {"parts": dict(served.parts)})
+    return relay_name
+
+
+def relay_name_accept(*, relay_name: RelayName, actor: Actor) -> RelayName:
+    """Take what is served now for what is wanted: a change of somebody else's that is to stay.
+
+    Addresses that are new here are not warm until somebody says so. Raises ValidationError while an
+    operation changes the name or where it serves no addresses, and RemoteError.
+    """
+    reading, served = _served(relay_name)
+    with transaction.atomic():
+        _refuse_while_changed(relay_name)
+        relay_name.weights.exclude(address__in=served.parts).update(is_on=False)
+        for address, parts in sorted(served.parts.items()):
+            fields = {"weight": parts, "is_on": True}
+            Weight.objects.update_or_create(
+                relay_name=relay_name,
+                address=address,
+                defaults=fields,
+                create_defaults={**fields, "is_warm": False},
+            )
+        remember(relay_name, reading, wanted={**served.parts}, at=timezone.now(), old_ttl=0)
+        _audit(actor, "relay_name.accepted", subject_of(relay_name), {"parts": dict(served.parts)})
+    check_relay_name(relay_name=relay_name)
     return relay_name
 
 
@@ -222,6 +258,24 @@ def doctor(*, zone: Zone) -> dict[str, str]:
 def subject_of(relay_name: RelayName) -> Subject:
     """Return a relay name as what an audit event is about."""
     return Subject("relay_name", str(relay_name.pk), relay_name.name)
+
+
+def _subject_of_zone(zone: Zone) -> Subject:
+    return Subject("zone", str(zone.pk), zone.name)
+
+
+def _served(relay_name: RelayName) -> tuple[Reading, Served]:
+    """Read the primary. Raises RemoteError, and ValidationError where no weights express what it serves."""
+    reading = read_primary(relay_name)
+    try:
+        return reading, read_back(relay_name.name, reading.records)
+    except NotOurs as error:
+        raise ValidationError(str(error)) from error
+
+
+def _refuse_while_changed(relay_name: RelayName) -> None:
+    if RelayNameLock.objects.filter(relay_name=relay_name.name).exists():
+        raise ValidationError(f"An operation changes {relay_name.name}: wait for its end.")
 
 
 def _error(answer: Reading | RemoteError) -> str:

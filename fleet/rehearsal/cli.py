@@ -70,7 +70,7 @@ def _register(fleet: Fleet) -> None:
     except BaseException:
         fleet.down()
         raise
-    _say("registered its hosts, keys pinned, in the console's database")
+    _say("registered its hosts, keys pinned, and its relay names in the console's database")
 
 
 def _registry() -> ModuleType:

@@ -67,7 +67,12 @@ def _database(zone: spec.Zone, access: Access, hosts: Hosts) -> bytes:
     )
     connection.executemany(
         "INSERT INTO domainmetadata (domain_id, kind, content) VALUES (1, ?, ?)",
-        [("TSIG-ALLOW-DNSUPDATE", access.key_name), ("TSIG-ALLOW-AXFR", access.key_name)],
+        [
+            ("TSIG-ALLOW-DNSUPDATE", access.key_name),
+            ("TSIG-ALLOW-AXFR", access.key_name),
+            ("SOA-EDIT-API", "INCREASE"),
+            ("SOA-EDIT-DNSUPDATE", "INCREASE"),
+        ],
     )
     connection.commit()
     return connection.serialize()

@@ -1,11 +1,13 @@
-"""The rehearsal's hosts in the console's database."""
+"""The rehearsal's hosts and relay names in the console's database."""
 
 import pytest
 from django.conf import LazySettings
 
-from fleet.rehearsal import Fleet, register
+from dns.models import RelayName, Zone
+from dns.services.zones import check_relay_name, doctor
+from fleet.rehearsal import Fleet, register, spec
 from fleet.rehearsal.errors import RehearsalError
-from relays.models import Host, Instance
+from relays.models import Host, Instance, Origin
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 
@@ -44,6 +46,34 @@ def test_hosts_of_an_earlier_fleet_get_their_new_address_and_key(
     )
 
 
+def test_relay_names_are_taken_over_as_they_are_served_and_can_be_written(
+    fleet: Fleet, settings: LazySettings
+) -> None:
+    settings.READ_KEY_PATH = fleet.state.read_key
+    register.prepare(fleet)
+    register.register(fleet)
+    register.register(fleet)
+    assert RelayName.objects.count() == 10
+    msn = {"198.51.100.11": 1, "198.51.100.12": 1, "198.51.100.21": 1}
+    for zone in spec.ZONES:
+        row = RelayName.objects.get(name=f"msn.{zone.name}")
+        assert {weight.address: weight.weight for weight in row.weights.all()} == msn
+        assert [origin.name for origin in row.zone.origins.all()] == [zone.origin]
+        assert set(doctor(zone=row.zone).values()) == {""}
+        assert check_relay_name(relay_name=row) == {}
+
+
+def test_a_zone_of_the_operators_own_is_never_touched(fleet: Fleet, settings: LazySettings) -> None:
+    settings.READ_KEY_PATH = fleet.state.read_key
+    Zone.objects.create(name=spec.ZONES[0].name, primary="192.0.2.53", servers=["192.0.2.53"])
+    with pytest.raises(
+        RehearsalError, match=r"smtp\.lists\.test on 192\.0\.2\.53, which is not a rehearsal's"
+    ):
+        register.prepare(fleet)
+    assert register.forget(fleet) == 0
+    assert Zone.objects.exists()
+
+
 def test_a_host_of_the_operators_own_is_never_touched(fleet: Fleet, settings: LazySettings) -> None:
     settings.READ_KEY_PATH = fleet.state.read_key
     Host.objects.create(name="rustin", ssh_address="rustin.example.org")
@@ -59,3 +89,5 @@ def test_forgotten_hosts_are_gone(fleet: Fleet, settings: LazySettings) -> None:
     register.register(fleet)
     assert register.forget(fleet) == 3
     assert not Host.objects.exists()
+    assert not Zone.objects.exists()
+    assert not Origin.objects.exists()

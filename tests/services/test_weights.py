@@ -26,6 +26,7 @@ from relays.remote.errors import Unreachable
 from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.kinds import PlanRefused
+from relays.services.origins import origin_add
 from tests.dns_servers import ALGORITHM, API_KEY, KEY, SECRET, ZONE, Bind, PowerDnsServer
 from tests.factories import accepted_make, host_make, instance_make
 from tests.people import user_make
@@ -404,6 +405,48 @@ def test_what_was_published_this_minute_is_not_observed_yet(msn: RelayName) -> N
     PublishedState.objects.update(effective_at=timezone.now() + timedelta(minutes=10))
     (why,) = {row.unknown for row in share_rows(msn)}
     assert why.startswith("what is published has not been in effect")
+
+
+def test_only_the_mail_of_a_zones_origins_is_observed(msn: RelayName) -> None:
+    host = host_make()
+    old, new = instance_make(host, "msn-a", ip=OLD), instance_make(host, "msn-b", ip=NEW)
+    accepted_make(old, "198.51.100.1", 60)
+    accepted_make(new, "198.51.100.1", 40)
+    accepted_make(new, "198.51.100.2", 900)
+    PublishedState.objects.update(effective_at=timezone.now() - timedelta(hours=1))
+    msn.zone.origins.add(origin_add(name="lists", addresses=["198.51.100.1"]))
+    assert [row.seen.messages for row in share_rows(msn)] == [60, 40]
+    msn.zone.origins.clear()
+    assert [row.seen.messages for row in share_rows(msn)] == [60, 940]
+
+
+def test_what_somebody_else_changed_can_be_taken_for_what_is_wanted(
+    msn: RelayName, anna: User, primary: Rfc2136
+) -> None:
+    third = "192.0.2.13"
+    theirs = [RecordSet.of(MSN, "A", 600, [OLD, third])]
+    primary.write(difference(primary.read(MSN).ours(MSN), theirs))
+    zones.check_relay_name(relay_name=msn)
+    assert msn.drift
+    zones.relay_name_accept(relay_name=msn, actor=SYSTEM)
+    msn.refresh_from_db()
+    assert msn.drift == {} and _parts(msn) == {OLD: 1, third: 1}
+    told = {row.address: (row.is_on, row.is_warm) for row in msn.weights.all()}
+    assert told == {OLD: (True, True), NEW: (False, True), third: (True, False)}
+
+
+def test_nothing_is_taken_over_or_removed_while_an_operation_changes_it(msn: RelayName, anna: User) -> None:
+    operation = _planned(anna, weights={OLD: 5})
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=anna, actor=SYSTEM, reason="a test"
+    )
+    with pytest.raises(ValidationError, match="wait for its end"):
+        zones.relay_name_accept(relay_name=msn, actor=SYSTEM)
+    with pytest.raises(ValidationError, match="wait for its end"):
+        zones.zone_remove(zone=msn.zone, actor=SYSTEM)
+    operations.run(operation_id=operation.pk)
+    zones.zone_remove(zone=msn.zone, actor=SYSTEM)
+    assert not RelayName.objects.exists() and not Zone.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dns.domain.weights import Rendering
 from dns.models import Method, RelayName, Zone
 from dns.services import zones
-from relays.models import Provider
+from relays.models import Origin, Provider
 from relays.remote.errors import RemoteError
 from relays.services.audit import shell_actor
 
@@ -44,6 +44,13 @@ class Command(BaseCommand):
         zone.add_argument("--tsig-name", default="")
         zone.add_argument("--tsig-algorithm", default="hmac-sha256")
         zone.add_argument("--api-url", default="", metavar="http://HOST:PORT")
+        zone.add_argument(
+            "--origin",
+            dest="origins",
+            action="append",
+            metavar="NAME",
+            help="who hands mail to its relay names; every origin if left out",
+        )
         zone.add_argument("--secret-file", metavar="FILE", help="the TSIG secret or the API key")
         name = action("name", self._name, "Take over a relay name as it is served now.")
         name.add_argument("name", metavar="NAME")
@@ -77,7 +84,9 @@ class Command(BaseCommand):
             "api_url",
         )
         secret = Path(options["secret_file"]).read_text() if options["secret_file"] else None
-        zone = zones.zone_save(**{key: options[key] for key in taken}, secret=secret, actor=shell_actor())
+        settings = {key: options[key] for key in taken}
+        origins = _origins(options["origins"])
+        zone = zones.zone_save(**settings, secret=secret, origins=origins, actor=shell_actor())
         self.stdout.write(f"{zone.name} is written by {zone.get_method_display()}.")
 
     def _name(self, options: dict[str, Any]) -> None:
@@ -85,7 +94,16 @@ class Command(BaseCommand):
         provider = Provider.objects.filter(slug=options["provider"]).first()
         if zone is None or (options["provider"] and provider is None):
             raise CommandError("There is no such zone or provider.")
-        found = zones.relay_name_import(
+        if (known := RelayName.objects.filter(name=options["name"]).first()) is not None:
+            found = zones.relay_name_accept(relay_name=known, actor=shell_actor())
+        else:
+            found = self._taken_over(zone, provider, options)
+        told = ", ".join(f"{row.address} {row.weight}" for row in found.weights.filter(is_on=True))
+        self.stdout.write(f"{found.name} serves {told}.")
+
+    @staticmethod
+    def _taken_over(zone: Zone, provider: Provider | None, options: dict[str, Any]) -> RelayName:
+        return zones.relay_name_import(
             zone=zone,
             name=options["name"],
             provider=provider,
@@ -93,8 +111,6 @@ class Command(BaseCommand):
             ttl=options["ttl"],
             actor=shell_actor(),
         )
-        told = ", ".join(f"{row.address} {row.weight}" for row in found.weights.all())
-        self.stdout.write(f"{found.name} serves {told}.")
 
     def _check(self, options: dict[str, Any]) -> None:
         found = {
@@ -119,3 +135,12 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {'as published' if not drift else ''}".rstrip())
             for server, wrong in drift.items():
                 self.stdout.write(f"  {server}: {wrong}")
+
+
+def _origins(names: list[str] | None) -> list[Origin] | None:
+    if names is None:
+        return None
+    found = list(Origin.objects.filter(name__in=names))
+    if missing := sorted(set(names) - {origin.name for origin in found}):
+        raise CommandError(f"There is no origin {missing[0][:80]}.")
+    return found
