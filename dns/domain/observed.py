@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 from dns.domain.weights import Rendering
 
@@ -15,10 +15,14 @@ MIN_MESSAGES = 50
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Messages of an address among all of its relay name, and between what its true share lies (95 %)."""
+    """Messages of an address among all of its relay name, and between what its true share lies (95 %).
+
+    draws: how often an address was drawn for them, at most. The share is no surer than these make it.
+    """
 
     messages: int
     total: int
+    draws: int
     low: float
     high: float
 
@@ -28,29 +32,43 @@ class Observed:
         return self.messages / self.total if self.total else 0.0
 
 
-def observe(messages: int, total: int) -> Observed:
-    """Return a counted share with Wilson's interval; of nothing, the share lies anywhere."""
-    if not total:
-        return Observed(0, 0, 0.0, 1.0)
+def most_draws(total: int, *, seconds: float, ttl: int | None) -> int:
+    """Return how often an address was drawn for so many messages within so many seconds, at most.
+
+    ttl: for how many seconds one answer that holds a single address serves all mail, None where each message
+    draws its own. One resolver is reckoned with: more of them only make a share surer than it is told to be.
+    """
+    return total if ttl is None else min(total, ceil(seconds / max(ttl, 1)))
+
+
+def observe(messages: int, total: int, draws: int | None = None) -> Observed:
+    """Return a counted share with Wilson's interval; of nothing, the share lies anywhere.
+
+    draws: as most_draws() tells them, one for each message if left out.
+    """
+    tries = total if draws is None else draws
+    if not total or not tries:
+        return Observed(0, 0, 0, 0.0, 1.0)
     share, square = messages / total, _Z**2
-    middle = share + square / (2 * total)
-    half = _Z * sqrt(share * (1 - share) / total + square / (4 * total**2))
-    whole = 1 + square / total
-    return Observed(messages, total, max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole))
+    middle = share + square / (2 * tries)
+    half = _Z * sqrt(share * (1 - share) / tries + square / (4 * tries**2))
+    whole = 1 + square / tries
+    low, high = max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+    return Observed(messages, total, tries, low, high)
 
 
-def standard_error(share: float, total: int) -> float:
-    """Return how far a count of so many messages is from its share by chance alone, one draw a message."""
-    return sqrt(share * (1 - share) / total) if total else 1.0
+def standard_error(share: float, draws: int) -> float:
+    """Return how far a counted share is from the true one by chance alone, 0 to 1."""
+    return sqrt(share * (1 - share) / draws) if draws else 1.0
 
 
-def is_beyond_chance(messages: int, total: int, published: float) -> bool:
+def is_beyond_chance(seen: Observed, published: float) -> bool:
     """Tell whether a count is further from the published share than chance explains."""
-    if total < MIN_MESSAGES:
+    if seen.total < MIN_MESSAGES:
         return False
-    # Half a message of continuity: a share of 0 or 1 has no error, and one message is no proof.
-    off = max(0.0, abs(messages - published * total) - 0.5)
-    return off > _BEYOND * max(sqrt(total * published * (1 - published)), 0.5)
+    # Half a draw of continuity: a share of 0 or 1 has no error, and one message is no proof.
+    off = max(0.0, abs(seen.share - published) * seen.draws - 0.5)
+    return off > _BEYOND * max(sqrt(seen.draws * published * (1 - published)), 0.5)
 
 
 def likely_causes(rendering: Rendering, published: Mapping[str, float]) -> list[str]:

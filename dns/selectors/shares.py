@@ -1,20 +1,21 @@
 """The three shares of a relay name's addresses, side by side: wanted, published, observed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q, Sum
 from django.utils import timezone
 
-from dns.domain.observed import Observed, is_beyond_chance, likely_causes, observe
+from dns.domain.observed import Observed, is_beyond_chance, likely_causes, most_draws, observe
+from dns.domain.records import RecordSet
 from dns.domain.weights import Rendering, percent, to_shares
-from dns.models import RelayName
+from dns.models import PublishedState, RelayName
+from dns.selectors.counts import Counts, counts_by_span, instances_of, totals
 from dns.services.weights import weights_of
-from relays.models import Accepted, Address
-from relays.selectors.accepted import BUCKET_S, fleet_clients
-from relays.selectors.outcomes import LATE
+from relays.models import Address
+from relays.selectors.accepted import BUCKET_S
+from relays.selectors.outcomes import LATE, Counted, counted_of
 
 # What is observed is counted over this long, or since the last change took effect.
 _LOOK_BACK = timedelta(hours=1)
@@ -50,13 +51,15 @@ class ShareRow:
 
     @property
     def observed(self) -> str:
-        """In percent, with what the true share lies between and how many messages tell it."""
+        """In percent, with what the true share lies between and how many messages or draws tell it."""
         if self.unknown:
             return "not known"
         if not self.seen.total:
             return "no messages"
         between = f"{percent(self.seen.low)} to {percent(self.seen.high)}"
-        return f"{percent(self.seen.share)} ({between}, {self.seen.total:,} messages)"
+        told = f"{percent(self.seen.share)} ({between}, {self.seen.total:,} messages"
+        few = self.seen.draws < self.seen.total
+        return f"{told} by at most {self.seen.draws:,} draws)" if few else f"{told})"
 
     def as_json(self) -> dict[str, Any]:
         """Return the row for programs."""
@@ -72,6 +75,7 @@ class ShareRow:
             else {
                 "messages": self.seen.messages,
                 "total": self.seen.total,
+                "draws": self.seen.draws,
                 "low": self.seen.low,
                 "high": self.seen.high,
             },
@@ -79,43 +83,54 @@ class ShareRow:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """A relay name's addresses with their shares. since: when what is counted as observed began."""
+
+    rows: list[ShareRow]
+    counted: Counted
+    since: datetime
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Return the likely causes where observed leaves published by more than chance."""
+        return next((row.causes for row in self.rows if row.causes), ())
+
+
 def share_rows(relay_name: RelayName, *, now: datetime | None = None) -> list[ShareRow]:
     """Return a relay name's addresses with their shares."""
-    now = now or timezone.now()
-    weights = list(relay_name.weights.all())
-    carrying = {address: weight for address, weight in weights_of(relay_name).items() if weight}
-    wanted = to_shares(carrying)
+    return shares_of(relay_name, now=now or timezone.now()).rows
+
+
+def shares_of(relay_name: RelayName, *, now: datetime) -> Shares:
+    """Return a relay name's three shares, with how far the logs are counted that tell the third."""
     state = relay_name.published.first()
-    published = {address: float(share) for address, share in to_shares(state.parts).items()} if state else {}
     since = max(now - _LOOK_BACK, state.effective_at) if state else now - _LOOK_BACK
-    origins = list(relay_name.zone.origins.values_list("pk", flat=True))
-    counts = observed_counts([row.address for row in weights], since=since, origins=origins)
-    total = sum(counts.values())
-    unknown = _unknown(
-        [*published, *(address for address in carrying if address not in published)], since, now
+    telling = list({*(state.parts if state else ()), *(a for a, w in weights_of(relay_name).items() if w)})
+    counted = counted_of(instances_of(telling), now)
+    counts = counts_by_span(
+        [row.address for row in relay_name.weights.all()],
+        origins=origins_of(relay_name),
+        span_s=BUCKET_S,
+        first=_first_bucket(since),
+        end=int((counted.oldest or now).timestamp()),
     )
-    rows = []
-    for row in weights:
-        messages, share = counts.get(row.address, 0), published.get(row.address, 0.0)
-        beyond = not unknown and is_beyond_chance(messages, total, share)
-        causes = likely_causes(Rendering(relay_name.rendering), published) if beyond else []
-        rows.append(
-            ShareRow(
-                row.address,
-                row.weight,
-                row.is_on,
-                row.is_warm,
-                float(wanted.get(row.address, 0)),
-                share,
-                observe(messages, total),
-                unknown,
-                tuple(causes),
-            )
-        )
-    return rows
+    unknown = _unknown(sorted(telling), since, now)
+    return Shares(_rows(relay_name, state, counts, unknown), counted, since)
 
 
-def _unknown(addresses: list[str], since: datetime, now: datetime) -> str:
+def origins_of(relay_name: RelayName) -> list[int]:
+    """Return the ids of the origins whose mail alone is observed; of none, where it is everybody's."""
+    return list(relay_name.zone.origins.values_list("pk", flat=True))
+
+
+def lua_ttl(state: PublishedState | None) -> int | None:
+    """Return for how long one drawn address serves all mail: of `lua` alone, in seconds."""
+    sets = [RecordSet.from_json(item) for item in state.records] if state else []
+    return next((item.ttl for item in sets if item.type == "LUA"), None)
+
+
+def _unknown(addresses: Sequence[str], since: datetime, now: datetime) -> str:
     """Say why nobody can tell what these addresses took since then; "" where all their logs are read."""
     if _first_bucket(since) + BUCKET_S > now.timestamp():
         return "what is published has not been in effect for a bucket of 5 minutes yet."
@@ -130,29 +145,36 @@ def _unknown(addresses: list[str], since: datetime, now: datetime) -> str:
 
 
 def _first_bucket(since: datetime) -> int:
-    """Return when the first bucket begins that is wholly after this."""
+    """Return when the first bucket begins wholly after this: one with a change tells of both sides."""
     return -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
 
 
-def observed_counts(
-    addresses: Iterable[str], *, since: datetime, origins: Sequence[int] = ()
-) -> dict[str, int]:
-    """Return messages accepted by the instance of each address, from others than the fleet itself.
-
-    origins: ids of those whose mail alone counts, where some are given. Of whole buckets that began after
-    `since`: one that a change falls into tells of both sides of it.
-    """
-    owners = dict(
-        Address.objects.filter(ip__in=list(addresses), instance__removed_at=None).values_list(
-            "instance_id", "ip"
+def _rows(
+    relay_name: RelayName, state: PublishedState | None, counts: Counts, unknown: str
+) -> list[ShareRow]:
+    carrying = {address: weight for address, weight in weights_of(relay_name).items() if weight}
+    wanted = to_shares(carrying)
+    published = {address: float(share) for address, share in to_shares(state.parts).items()} if state else {}
+    messages = totals(counts)
+    total = sum(messages.values())
+    draws = most_draws(total, seconds=len(counts) * BUCKET_S, ttl=lua_ttl(state))
+    rows = []
+    for row in relay_name.weights.all():
+        share = published.get(row.address, 0.0)
+        seen = observe(messages.get(row.address, 0), total, draws)
+        beyond = not unknown and is_beyond_chance(seen, share)
+        causes = likely_causes(Rendering(relay_name.rendering), published) if beyond else []
+        rows.append(
+            ShareRow(
+                row.address,
+                row.weight,
+                row.is_on,
+                row.is_warm,
+                float(wanted.get(row.address, 0)),
+                share,
+                seen,
+                unknown,
+                tuple(causes),
+            )
         )
-    )
-    sent_by = Q(client__origin__in=origins) if origins else Q()
-    rows = (
-        Accepted.objects.filter(sent_by, instance__in=owners, ts__gte=_first_bucket(since))
-        .exclude(client__in=fleet_clients())
-        .order_by()
-        .values_list("instance_id")
-        .annotate(total=Sum("messages"))
-    )
-    return {owners[instance]: total for instance, total in rows}
+    return rows

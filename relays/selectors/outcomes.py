@@ -64,6 +64,8 @@ class Counted:
     note: str
     # The newest of the logs: a span after it is unknown and not empty.
     newest: datetime | None
+    # The oldest: up to then all of them are counted.
+    oldest: datetime | None = None
 
 
 def in_scope(scope: Scope) -> dict[str, Scope]:
@@ -129,7 +131,12 @@ def coarser(spans: Sequence[Span], span_s: int) -> list[Span]:
 
 def counted(scope: Scope, now: datetime) -> Counted:
     """Return how far a scope's logs are counted, in one query."""
-    found = instances_in(scope).aggregate(
+    return counted_of(instances_in(scope), now)
+
+
+def counted_of(instances: QuerySet[Instance], now: datetime) -> Counted:
+    """Return how far the logs of these instances are counted, in one query."""
+    found = instances.aggregate(
         oldest=Min("state__outcomes_at"),
         newest=Max("state__outcomes_at"),
         read=Count("state__outcomes_at"),
@@ -147,6 +154,7 @@ def counted(scope: Scope, now: datetime) -> Counted:
         moment=moment(oldest, now, stale=oldest is not None and now - oldest > LATE),
         note="; ".join(notes),
         newest=newest,
+        oldest=oldest,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dns.domain.observed import is_beyond_chance, likely_causes, observe, standard_error
+from dns.domain.observed import is_beyond_chance, likely_causes, most_draws, observe, standard_error
 from dns.domain.records import RecordSet, difference, is_newer, same
 from dns.domain.safety import (
     BadTtl,
@@ -227,6 +227,19 @@ def test_what_is_unsafe_has_a_name() -> None:
     assert _unsafe({OLD: 1}, name=f"W1.{NAME}.") == []
 
 
+def test_lua_may_be_asked_for_each_message() -> None:
+    records = render(NAME, {OLD: 5, NEW: 1}, rendering=Rendering.LUA, ttl=1).records
+    pool = Pool({OLD: 5, NEW: 1}, warm=[OLD], known=[OLD, NEW])
+
+    def found(ttl: int) -> list[type]:
+        return [
+            type(one) for one in find_unsafe(pool, served=[OLD], records=records, ttl=ttl, allowed=[NAME])
+        ]
+
+    assert found(1) == []
+    assert found(0) == [BadTtl]
+
+
 def test_a_refusal_has_the_figures() -> None:
     pool = Pool({}, warm=[], known=[])
     texts = [str(one) for one in find_unsafe(pool, served=[OLD, NEW], records=[], ttl=10, allowed=[])]
@@ -266,7 +279,18 @@ def test_more_messages_tell_more() -> None:
     ],
 )
 def test_chance_is_told_from_a_cause(messages: int, total: int, published: float, beyond: bool) -> None:
-    assert is_beyond_chance(messages, total, published) is beyond
+    assert is_beyond_chance(observe(messages, total), published) is beyond
+
+
+def test_a_share_is_no_surer_than_the_draws_behind_it() -> None:
+    assert most_draws(12_000, seconds=300, ttl=None) == 12_000
+    assert most_draws(12_000, seconds=300, ttl=60) == 5
+    assert most_draws(3, seconds=300, ttl=1) == 3
+    sure, unsure = observe(3_000, 12_000), observe(3_000, 12_000, draws=300)
+    assert unsure.share == sure.share and unsure.draws == 300
+    assert unsure.low < sure.low and unsure.high > sure.high
+    assert is_beyond_chance(sure, 1 / 6)
+    assert not is_beyond_chance(unsure, 1 / 6)
 
 
 def test_causes_are_those_of_the_rendering() -> None:
