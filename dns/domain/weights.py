@@ -3,6 +3,8 @@
 A server keeps one of two equal records, so repeating an address gives it nothing. Hence three renderings:
 
 - `mx`: several names of equal preference, each with one address. Postfix takes each of them equally often.
+  The addresses stand at the relay name too: for a nexthop in brackets, and for a resolver that remembers
+  that there was no MX record. Without them mail would bounce there.
 - `lua`: PowerDNS draws one address for each question.
 - `equal`: an A record for each address; there are no other shares than 1/n.
 """
@@ -178,7 +180,8 @@ def _mx_records(name: str, parts: Mapping[str, int], ttl: int) -> list[RecordSet
         for number in range(1, count + 1)
     }
     hosts = [RecordSet.of(slot, address_type(address), ttl, [address]) for slot, address in slots.items()]
-    return [RecordSet.of(name, "MX", ttl, [f"{_PREFERENCE} {slot}." for slot in slots]), *hosts]
+    exchangers = RecordSet.of(name, "MX", ttl, [f"{_PREFERENCE} {slot}." for slot in slots])
+    return [exchangers, *hosts, *_address_records(name, parts, ttl)]
 
 
 def _lua_record(name: str, parts: Mapping[str, int], ttl: int) -> RecordSet:

@@ -16,6 +16,7 @@ import dns.tsig
 import dns.tsigkeyring
 import dns.update
 from dns.domain.records import Change, RecordSet
+from dns.domain.weights import is_slot
 from dns.lookup import WITHIN_S, Reading, Server, connected, read_name
 from dns.publishing import Moved
 from relays.remote.errors import Refused, RemoteError
@@ -59,16 +60,21 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Rfc2136:
-    """A zone whose primary takes updates that are signed with a key."""
+    """A zone whose primary takes updates that are signed with a key.
+
+    also: hosts that are looked at even where nothing points to them.
+    """
 
     primary: Server
     zone: str
     key: Key
     within_s: float = WITHIN_S
+    also: tuple[str, ...] = ()
 
     def read(self, name: str) -> Reading:
         """Return what the primary serves at a relay name."""
-        return read_name(self.primary, zone=self.zone, name=name, within_s=self.within_s)
+        also = [host for host in self.also if is_slot(host, name)]
+        return read_name(self.primary, zone=self.zone, name=name, also=also, within_s=self.within_s)
 
     def write(self, change: Change) -> None:
         """Send one update, which the server makes only where everything still is as it was read."""

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from dns.domain.lasting import hosts_to_keep
 from dns.domain.records import Change, RecordSet, difference, same
 from dns.domain.safety import Pool, Unsafe, WouldBeEmpty, find_unsafe
 from dns.domain.weights import (
@@ -24,7 +26,14 @@ from dns.domain.weights import (
 from dns.lookup import Reading, read_everywhere
 from dns.models import Method, PublishedState, RelayName, Weight
 from dns.publishing import Moved
-from dns.services.zones import publisher_of, read_primary, remember, servers_of, what_is_wrong
+from dns.services.zones import (
+    held_by_resolvers,
+    publisher_of,
+    read_primary,
+    remember,
+    servers_of,
+    what_is_wrong,
+)
 from relays.domain.text import printable
 from relays.models import Address, Operation
 from relays.models.operation import StepState
@@ -75,10 +84,11 @@ class _Publish(RelayNameKind):
         if not any(wanted.values()):
             raise Refusal([WouldBeEmpty("No address would be left: all mail would stop.")])
         try:
-            reading = read_primary(row)
             rendered = render(row.name, wanted, rendering=Rendering(row.rendering), ttl=row.ttl)
+            reading = read_primary(row, also=_names(rendered.records))
         except (CannotRender, CannotUnseal) as error:
             raise PlanRefused(str(error)) from error
+        rendered = _with_hosts_kept(row, reading, rendered)
         _refuse_unsafe(row, reading, rendered, wanted, override=params["override"])
         change = difference(reading.ours(row.name), rendered.records)
         if not change and wanted == weights_of(row):
@@ -108,7 +118,7 @@ class _Publish(RelayNameKind):
 
     def _publish(self, job: Job, row: RelayName, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         change = difference(_sets(facts["now"]), _sets(facts["records"]))
-        publisher = publisher_of(row.zone)
+        publisher = publisher_of(row.zone, also=_names(_sets(facts["now"])))
         if publisher is None:
             return _await_by_hand(job, row, change, facts)
 
@@ -275,6 +285,21 @@ def _refuse_unsafe(
         raise Refusal(left)
 
 
+def _with_hosts_kept(row: RelayName, reading: Reading, rendered: Rendered) -> Rendered:
+    """Let the hosts stay without which a resolver that holds what was served before would find none."""
+    now = reading.ours(row.name)
+    held = [now, *held_by_resolvers(row, now=timezone.now())]
+    kept = hosts_to_keep(row.name, rendered.records, now=now, held=held)
+    if not kept:
+        return rendered
+    note = (
+        f"{len(kept)} hosts that nothing leads to any more stay for resolvers that hold the old MX records. "
+        "The next change after that removes them."
+    )
+    records = tuple(sorted({*rendered.records, *kept}))
+    return replace(rendered, records=records, notes=(*rendered.notes, note))
+
+
 class Refusal(PlanRefused):
     """Reasons not to publish, each with its figures."""
 
@@ -323,7 +348,7 @@ def _await_by_hand(job: Job, row: RelayName, change: Change, facts: Mapping[str,
 
 def _written_by_hand(job: Job, row: RelayName, change: Change, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        served = read_primary(row)
+        served = read_primary(row, also=_names(_sets(facts["now"])))
         if same(served.ours(row.name), _sets(facts["records"])):
             return _response(served, change)
         job.progress("Waiting for the records: write them into the zone as the plan shows them.")
@@ -376,6 +401,10 @@ def _store(row: RelayName, wanted: Wanted) -> None:
             fields["weight"] = weight
         new = {"weight": weight or 1, "is_on": weight > 0, "is_warm": False}
         Weight.objects.update_or_create(relay_name=row, address=address, defaults=fields, create_defaults=new)
+
+
+def _names(records: Iterable[RecordSet]) -> set[str]:
+    return {item.name for item in records}
 
 
 def _sets(value: Iterable[Any]) -> tuple[RecordSet, ...]:

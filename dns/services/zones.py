@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from dns.domain.lasting import served_to
 from dns.domain.records import RecordSet, plain, same
-from dns.domain.weights import NotOurs, Rendering, Served, read_back
+from dns.domain.weights import NotOurs, Rendering, Served, is_slot, read_back
 from dns.lookup import Reading, Server, read_everywhere, read_name
 from dns.models import Method, PublishedState, RelayName, Weight, Zone
 from dns.publishing import Publisher
@@ -22,6 +24,8 @@ from relays.services import audit
 from relays.services.audit import Actor, Subject
 from relays.services.sealing import seal, unseal
 
+# More changes than these are not made within a TTL.
+_VERSIONS = 50
 _NAME = re.compile(r"\A(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62}\.)+[a-z0-9-]{1,63}\Z")
 _SERVER = re.compile(r"\A(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>\d{1,5}))?\Z")
 
@@ -45,23 +49,40 @@ def servers_of(zone: Zone) -> list[Server]:
     return [parse_server(text) for text in zone.servers]
 
 
-def publisher_of(zone: Zone) -> Publisher | None:
-    """Return how the zone is written, None where people do that. Raises CannotUnseal."""
+def publisher_of(zone: Zone, *, also: Iterable[str] = ()) -> Publisher | None:
+    """Return how the zone is written, None where people do that. Raises CannotUnseal.
+
+    also: hosts that it reads even where nothing points to them.
+    """
     if zone.method == Method.RFC2136:
         key = Key(zone.tsig_name, zone.tsig_algorithm, unseal(zone.sealed_secret))
-        return Rfc2136(parse_server(zone.primary), zone.name, key)
+        return Rfc2136(parse_server(zone.primary), zone.name, key, also=tuple(also))
     if zone.method == Method.POWERDNS:
         return PowerDns(zone.api_url, unseal(zone.sealed_secret), zone.name, zone.api_server_id)
     return None
 
 
-def read_primary(relay_name: RelayName) -> Reading:
-    """Return what is served where changes are made. Raises RemoteError."""
-    publisher = publisher_of(relay_name.zone)
+def read_primary(relay_name: RelayName, *, also: Iterable[str] = ()) -> Reading:
+    """Return what is served where changes are made. Raises RemoteError.
+
+    Hosts that were written before or that are named in `also` are read even where nothing points to them:
+    some outlast a change, and would stand in the way of the next.
+    """
+    zone, name = relay_name.zone, relay_name.name
+    newest = relay_name.published.first() if relay_name.pk else None
+    written = {RecordSet.from_json(item).name for item in newest.records} if newest else set()
+    looked_at = sorted(host for host in {*also, *written} if is_slot(host, name))
+    publisher = publisher_of(zone, also=looked_at)
     if publisher is not None:
-        return publisher.read(relay_name.name)
-    first = servers_of(relay_name.zone)[0]
-    return read_name(first, zone=relay_name.zone.name, name=relay_name.name)
+        return publisher.read(name)
+    return read_name(servers_of(zone)[0], zone=zone.name, name=name, also=looked_at)
+
+
+def held_by_resolvers(relay_name: RelayName, *, now: datetime) -> list[list[RecordSet]]:
+    """Return the versions of a relay name that a resolver may hold: the newest, and those of a TTL ago."""
+    states = list(relay_name.published.all()[:_VERSIONS])
+    held = states[:1] + [older for newer, older in pairwise(states) if newer.effective_at > now]
+    return [[RecordSet.from_json(item) for item in state.records] for state in held]
 
 
 def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
@@ -228,7 +249,7 @@ def what_is_wrong(relay_name: RelayName, answer: Reading | RemoteError, wanted: 
         return printable(str(answer), 300)
     if any(item.type == "LUA" for item in wanted):
         return _wrong_draw(relay_name, answer, wanted)
-    if same(answer.ours(relay_name.name), wanted):
+    if same(served_to(relay_name.name, answer.ours(relay_name.name)), served_to(relay_name.name, wanted)):
         return ""
     try:
         parts = read_back(relay_name.name, answer.records).parts

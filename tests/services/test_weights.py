@@ -1,6 +1,7 @@
 """Weights as operations, on a real BIND: planned, guarded, verified, rolled back, whatever dies."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -150,6 +151,39 @@ def test_two_addresses_go_at_a_time_with_an_override_alone(msn: RelayName, anna:
     assert [type(one) for one in refused.value.reasons] == [TooManyRemoved]
     assert _done(_planned(anna, weights={OLD: 0, NEW: 0}, override=True), anna).state == OperationState.DONE
     assert _parts(msn) == {third: 1}
+
+
+def test_hosts_stay_for_resolvers_that_hold_the_old_mx_records(
+    msn: RelayName, anna: User, primary: Rfc2136
+) -> None:
+    _done(_planned(anna, weights={OLD: 5}), anna)
+    RelayName.objects.update(rendering="equal")
+    operation = _done(_planned(anna, weights={OLD: 1}), anna)
+    assert operation.state == OperationState.DONE, operation.outcome
+    assert "6 hosts that nothing leads to any more stay" in " ".join(operation.plan["notes"])
+    hosts = [f"w{number}-192-0-2-11.{MSN}" for number in range(1, 6)] + [f"w1-192-0-2-12.{MSN}"]
+    look = replace(primary, also=tuple(hosts))
+    assert {item.name for item in look.read(MSN).ours(MSN)} == {MSN, *hosts}
+    assert zones.check_relay_name(relay_name=msn) == {}
+    # Within the TTL they stay whatever is changed, behind it the next change removes them.
+    _done(_planned(anna, kind="address.out", address=NEW), anna)
+    assert len(look.read(MSN).ours(MSN)) == 7
+    PublishedState.objects.update(effective_at=timezone.now())
+    assert _done(_planned(anna, kind="address.back", address=NEW), anna).state == OperationState.DONE
+    assert {item.name for item in look.read(MSN).ours(MSN)} == {MSN}
+
+
+def test_hosts_that_a_lost_database_left_behind_are_in_nobodys_way(
+    msn: RelayName, anna: User, primary: Rfc2136
+) -> None:
+    left = [RecordSet.of(f"w{number}-192-0-2-12.{MSN}", "A", 600, ["192.0.2.99"]) for number in (1, 2)]
+    primary.write(difference([], left))
+    operation = _done(_planned(anna, weights={OLD: 5}), anna)
+    assert operation.state == OperationState.DONE, operation.outcome
+    assert _parts(msn) == {OLD: 5, NEW: 1}
+    look = replace(primary, also=tuple(item.name for item in left))
+    assert [item.values for item in look.read(MSN).ours(MSN) if item.name == left[0].name] == [(NEW,)]
+    primary.write(difference([left[1]], []))
 
 
 def test_going_back_is_a_new_change(msn: RelayName, anna: User) -> None:
