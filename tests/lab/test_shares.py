@@ -1,0 +1,122 @@
+"""Shares on real origins and a real resolver: what is published is drawn, a skew is seen, no mail is lost.
+
+The full counts are in bench/weights.py; here a share may leave the published one by four standard errors.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client as Browser
+from django.urls import reverse
+
+from dns.domain.observed import standard_error
+from dns.selectors.shares import ShareRow
+from fleet.rehearsal import Fleet, register, spec
+from relays.remote import ssh
+from tests.people import user_make
+from tests.share_trial import ShareTrial
+
+pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
+
+BIND_ZONE, POWERDNS_ZONE = spec.ZONES
+OLD, NEW = "msn-a", "msn-c"
+
+
+@pytest.fixture
+def registered(fleet: Fleet, settings: LazySettings) -> Iterator[Fleet]:
+    settings.READ_KEY_PATH = fleet.state.read_key
+    settings.WRITE_KEY_PATH = fleet.state.write_key
+    register.prepare(fleet)
+    register.register(fleet)
+    yield fleet
+    ssh.close_all()
+
+
+@pytest.fixture(params=[BIND_ZONE, POWERDNS_ZONE], ids=lambda zone: zone.server)
+def trial(registered: Fleet, request: pytest.FixtureRequest) -> Iterator[ShareTrial]:
+    """A relay name whose origin opens a connection for each message."""
+    yield from _trial(registered, request.param)
+
+
+@pytest.fixture
+def powerdns_trial(registered: Fleet) -> Iterator[ShareTrial]:
+    yield from _trial(registered, POWERDNS_ZONE)
+
+
+@pytest.fixture
+def mx_trial(registered: Fleet) -> Iterator[ShareTrial]:
+    yield from _trial(registered, BIND_ZONE)
+
+
+def _trial(fleet: Fleet, zone: spec.Zone) -> Iterator[ShareTrial]:
+    trial = ShareTrial(fleet, zone)
+    trial.origin.set(smtp_connection_cache_on_demand="no")
+    yield trial
+    trial.origin.set(smtp_connection_cache_on_demand="yes", smtp_destination_concurrency_limit="20")
+
+
+def _agrees(rows: dict[str, ShareRow], counted: dict[str, int]) -> None:
+    """Check that the page counts what the relays' logs say, and within chance of what is published."""
+    assert {name: row.seen.messages for name, row in rows.items()} == counted
+    new = rows[NEW]
+    error = standard_error(new.published_share, new.seen.draws)
+    assert abs(new.seen.share - new.published_share) <= 4 * error + 0.5 / new.seen.draws, new.observed
+    assert not any(row.causes for row in rows.values())
+
+
+def test_mx_gives_five_to_one(trial: ShareTrial, client: Browser) -> None:
+    trial.publish({OLD: 5, NEW: 1}, rendering="mx")
+    counted = trial.send(480)
+    rows = trial.shares()
+    assert rows[NEW].published == "16.7 %" and counted["msn-b"] == 0
+    _agrees(rows, counted)
+    client.force_login(user_make("vic", "viewer"))
+    page = client.get(reverse("dns:relay-name", args=[trial.name.pk])).content.decode()
+    assert rows[NEW].observed in page and "by more than chance" not in page
+
+
+def test_lua_gives_what_its_draws_make_sure(powerdns_trial: ShareTrial) -> None:
+    powerdns_trial.publish({OLD: 5, NEW: 1}, rendering="lua", ttl=1)
+    # One a second: as many draws as messages.
+    counted = powerdns_trial.send(75, per_s=1)
+    _agrees(powerdns_trial.shares(), counted)
+
+
+def test_equal_says_its_share_beforehand_and_is_right(trial: ShareTrial) -> None:
+    operation = trial.publish({OLD: 5, NEW: 1}, rendering="equal")
+    assert "each address gets 50.0 %, whatever its weight" in " ".join(operation.plan["notes"])
+    rows = trial.shares()
+    assert (rows[NEW].wanted, rows[NEW].published) == ("16.7 %", "50.0 %")
+    counted = trial.send(240)
+    _agrees(trial.shares(), counted)
+
+
+def test_the_skew_of_a_connection_cache_is_seen_and_named(mx_trial: ShareTrial) -> None:
+    mx_trial.publish({OLD: 5, NEW: 1}, rendering="mx")
+    # One connection at a time carries all mail to the address that was drawn for it.
+    mx_trial.origin.set(smtp_connection_cache_on_demand="yes", smtp_destination_concurrency_limit="1")
+    counted = mx_trial.send(400)
+    rows = mx_trial.shares()
+    assert {name: row.seen.messages for name, row in rows.items()} == counted
+    assert "smtp_connection_cache_on_demand = no" in rows[NEW].causes[0]
+
+
+def test_no_mail_bounces_at_an_origin_whose_resolver_holds_what_was_served_before(
+    powerdns_trial: ShareTrial,
+) -> None:
+    """Each change takes away what the resolver has just read."""
+    bounced = powerdns_trial.origin.log().count("status=bounced")
+    for weights, rendering in (
+        ({OLD: 1}, "mx"),
+        ({OLD: 5, NEW: 1}, "mx"),
+        ({NEW: 1}, "mx"),
+        ({OLD: 1}, "mx"),
+        ({OLD: 1, NEW: 1}, "equal"),
+        ({NEW: 4, OLD: 1}, "mx"),
+        ({NEW: 1}, "lua"),
+        ({OLD: 1}, "mx"),
+    ):
+        powerdns_trial.publish(weights, rendering=rendering)
+        powerdns_trial.send(3)
+    assert powerdns_trial.origin.log().count("status=bounced") == bounced
