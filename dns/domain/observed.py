@@ -9,7 +9,7 @@ from dns.domain.weights import Rendering
 # 95 of 100 intervals hold the true share.
 _Z = 1.959964
 # Chance leaves by more than four standard errors once in 16,000 times.
-_BEYOND = 4
+CHANCE = 4
 MIN_MESSAGES = 50
 
 
@@ -68,7 +68,7 @@ def is_beyond_chance(seen: Observed, published: float) -> bool:
         return False
     # Half a draw of continuity: a share of 0 or 1 has no error, and one message is no proof.
     off = max(0.0, abs(seen.share - published) * seen.draws - 0.5)
-    return off > _BEYOND * max(sqrt(seen.draws * published * (1 - published)), 0.5)
+    return off > CHANCE * max(sqrt(seen.draws * published * (1 - published)), 0.5)
 
 
 def likely_causes(rendering: Rendering, published: Mapping[str, float]) -> list[str]:

@@ -7,7 +7,15 @@ from typing import Any
 
 from django.utils import timezone
 
-from dns.domain.observed import Observed, is_beyond_chance, likely_causes, most_draws, observe
+from dns.domain.observed import (
+    CHANCE,
+    Observed,
+    is_beyond_chance,
+    likely_causes,
+    most_draws,
+    observe,
+    standard_error,
+)
 from dns.domain.records import RecordSet
 from dns.domain.weights import Rendering, percent, to_shares
 from dns.models import PublishedState, RelayName
@@ -61,6 +69,17 @@ class ShareRow:
         few = self.seen.draws < self.seen.total
         return f"{told} by at most {self.seen.draws:,} draws)" if few else f"{told})"
 
+    @property
+    def is_off(self) -> str:
+        """Say by how much observed leaves published where chance does not explain it; "" where it does."""
+        if not self.causes:
+            return ""
+        by_chance = CHANCE * standard_error(self.published_share, self.seen.draws)
+        return (
+            f"{self.address} gets {percent(self.seen.share)} where {self.published} is published: "
+            f"chance explains {100 * by_chance:.1f} points."
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return the row for programs."""
         return {
@@ -90,6 +109,16 @@ class Shares:
     rows: list[ShareRow]
     counted: Counted
     since: datetime
+
+    @property
+    def unknown(self) -> str:
+        """Say why what is observed is not known; "" where it is."""
+        return next((row.unknown for row in self.rows if row.unknown), "")
+
+    @property
+    def off(self) -> list[str]:
+        """Return of each address whose mail leaves its published share by how much it does."""
+        return [row.is_off for row in self.rows if row.is_off]
 
     @property
     def causes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dns.domain.lasting import hosts_to_keep
+from dns.domain.preview import Preview, preview
 from dns.domain.records import Change, RecordSet, difference, same
 from dns.domain.safety import Pool, Unsafe, WouldBeEmpty, find_unsafe
 from dns.domain.weights import (
@@ -256,6 +257,31 @@ def weights_of(relay_name: RelayName) -> Wanted:
     return {row.address: row.weight if row.is_on else 0 for row in relay_name.weights.all()}
 
 
+def pool_of(relay_name: RelayName, wanted: Wanted) -> Pool:
+    """Return a relay name's addresses with the weights that are wanted, and what is known of them."""
+    warm = {one.address for one in relay_name.weights.all() if one.is_warm}
+    known = set(Address.objects.filter(instance__removed_at=None).values_list("ip", flat=True))
+    known |= set(weights_of(relay_name))
+    return Pool(wanted, warm=warm, known=known, min_warm=relay_name.min_warm)
+
+
+def preview_weights(*, relay_name: RelayName, given: Mapping[str, Any]) -> Preview:
+    """Say what weights would publish, by what was published last; no name server is asked."""
+    try:
+        wanted = WeightsApply().wanted(relay_name, weights_of(relay_name), {"weights": dict(given)})
+    except PlanRefused as error:
+        return Preview(refusals=(str(error),))
+    state = relay_name.published.first()
+    return preview(
+        relay_name.name,
+        pool_of(relay_name, wanted),
+        rendering=Rendering(relay_name.rendering),
+        ttl=relay_name.ttl,
+        now=_sets(state.records) if state else (),
+        allowed=relay_name.zone.allowed_names,
+    )
+
+
 def _row(name: str) -> RelayName:
     row = RelayName.objects.select_related("zone").filter(name=name).first()
     if row is None:
@@ -272,10 +298,8 @@ def _known(relay_name: RelayName, now: Wanted, address: Any) -> str:
 def _refuse_unsafe(
     row: RelayName, reading: Reading, rendered: Rendered, wanted: Wanted, *, override: bool
 ) -> None:
-    warm = {one.address for one in row.weights.all() if one.is_warm}
-    known = set(Address.objects.filter(instance__removed_at=None).values_list("ip", flat=True))
     found = find_unsafe(
-        Pool(wanted, warm=warm, known=known | set(weights_of(row)), min_warm=row.min_warm),
+        pool_of(row, wanted),
         served=_served(row, reading),
         records=rendered.records,
         ttl=row.ttl,

@@ -4,25 +4,34 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from dns.charts import shares_figure
 from dns.models import RelayName
-from dns.selectors.shares import share_rows
-from dns.services.weights import AddressBack, AddressOut, WeightsApply
+from dns.selectors.share_history import history_table, share_history
+from dns.selectors.shares import shares_of
+from dns.services import zones as services
+from dns.services.weights import AddressBack, AddressOut, WeightsApply, preview_weights
+from relays.charts.zone import zone_at
 from relays.remote.errors import RemoteError
 from relays.selectors.figures import moment
+from relays.selectors.ranges import RANGES, range_named
 from relays.services import operations
 from relays.services.kinds import PlanRefused
 from relays.services.operations import NotAllowed
+from relays.services.sealing import CannotUnseal
 from relays.views.actors import actor_of, user_of
+from relays.views.figures import figure_response
 
 _WEIGHT = "weight:"
 # More are no weight, and int() refuses very many of them.
 _DIGITS = 10
+# A slider's end, at least.
+_SLIDER = 20
 
 
 @require_safe
@@ -38,18 +47,60 @@ def relay_name_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 @permission_required("dns.view_relayname", raise_exception=True)
 def relay_name_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what each address is to get, what is published, and what it gets."""
-    row = get_object_or_404(RelayName.objects.select_related("zone", "provider"), pk=pk)
-    shares = share_rows(row)
+    """Show what each address is to get, what is published, and what it gets; ?range= is a key of RANGES."""
+    row = _relay_name(pk)
+    now = timezone.now()
+    chosen = range_named(request.GET.get("range"))
+    shares = shares_of(row, now=now)
     context = {
         "row": row,
-        "asof": moment(row.served_at, timezone.now()),
+        "asof": moment(row.served_at, now),
         "shares": shares,
-        "unknown": next((share.unknown for share in shares if share.unknown), ""),
-        "causes": next((share.causes for share in shares if share.causes), ()),
+        "slider_most": str(max(_SLIDER, *(2 * share.weight for share in shares.rows))),
+        "history": history_table(share_history(row, chosen, now), now),
+        "outcomes": {"ranges": RANGES.values(), "chosen": chosen},
         "states": row.published.select_related("operation")[:10],
+        "servers": [(server, row.drift.get(server, "")) for server in row.zone.servers],
     }
     return render(request, "dns/relay_name.html", context)
+
+
+@require_safe
+@permission_required("dns.view_relayname", raise_exception=True)
+def relay_name_chart(request: HttpRequest, pk: int) -> HttpResponse:
+    """Return the chart of the three shares over a range."""
+    now = timezone.now()
+    history = share_history(_relay_name(pk), range_named(request.GET.get("range")), now)
+    return figure_response(shares_figure(history, zone_at(now)))
+
+
+@require_POST
+@permission_required("dns.change_weights", raise_exception=True)
+def relay_name_preview(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show what the form's weights would publish, while they are typed; nothing is changed."""
+    row = _relay_name(pk)
+    told = preview_weights(relay_name=row, given=_params(request, WeightsApply.name)["weights"])
+    return render(request, "dns/_preview.html", {"preview": told, "row": row})
+
+
+@require_POST
+@permission_required("dns.change_weights", raise_exception=True)
+def relay_name_accept(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take what is served now for what is wanted."""
+    row = _relay_name(pk)
+    try:
+        services.relay_name_accept(relay_name=row, actor=actor_of(request))
+    except ValidationError as error:
+        messages.error(request, f"{row.name} was left as it is: {' '.join(error.messages)}")
+    except (RemoteError, CannotUnseal) as error:
+        messages.error(request, f"{row.name} was left as it is: {error}")
+    else:
+        messages.success(request, f"What is served at {row.name} is what is wanted from now on.")
+    return redirect("dns:relay-name", pk)
+
+
+def _relay_name(pk: int) -> RelayName:
+    return get_object_or_404(RelayName.objects.select_related("zone", "provider"), pk=pk)
 
 
 @require_POST

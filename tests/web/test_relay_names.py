@@ -15,6 +15,7 @@ from dns.services import zones
 from relays.models import Operation
 from relays.services.audit import SYSTEM
 from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+from tests.relay_names import mail_make, relay_name_make, state_make
 
 pytestmark = pytest.mark.django_db
 
@@ -155,3 +156,69 @@ def test_name_servers_that_are_not_as_published_are_named(msn: RelayName, operat
     msn.refresh_from_db()
     zones.check_relay_name(relay_name=msn)
     assert "127.0.0.1:1 takes no connection" in operator.get(f"/relay-names/{msn.pk}/").content.decode()
+
+
+def test_a_preview_tells_shares_records_and_refusals_while_weights_are_typed(operator: Client) -> None:
+    row = relay_name_make()
+    path = f"/relay-names/{row.pk}/preview/"
+
+    def told(**weights: str) -> str:
+        fields = {f"weight:{OLD}": weights["old"], f"weight:{NEW}": weights["new"]}
+        return operator.post(path, fields).content.decode()
+
+    assert "<b>66.7 %</b>" in told(old="2", new="1")
+    assert f"- {MSN}. 600 IN MX 10 w3-192-0-2-11.{MSN}." in told(old="2", new="1")
+    assert "These records are published already" in told(old="5", new="1")
+    assert "the smallest share of mx is 1/32 = 3.1 %" in told(old="9975", new="25")
+    assert "No address would be left" in told(old="0", new="0")
+    assert "must be a whole number" in told(old="9" * 5000, new="1")
+    assert "has a scope" in operator.post(path, {"weight:fe80::1%eth0": "1"}).content.decode()
+    hostile = operator.post(path, {"weight:<script>": "1"}).content.decode()
+    assert "<script>" not in hostile and "&lt;script&gt;" in hostile
+    assert not Operation.objects.exists() and row.published.count() == 1
+
+
+def test_a_chart_has_three_shares_an_address_and_marks_changes(viewer: Client) -> None:
+    row = relay_name_make()
+    state_make(row, {OLD: 3, NEW: 1}, at=timezone.now() - timedelta(hours=5))
+    for hours_ago in (9, 8, 2):
+        mail_make({OLD: 750, NEW: 250}, hours_ago=hours_ago)
+    figure = viewer.get(f"/relay-names/{row.pk}/shares.json?range=24h").json()
+    assert [trace["name"] for trace in figure["data"]] == [
+        OLD, f"{OLD} published", f"{OLD} wanted", NEW, f"{NEW} published", f"{NEW} wanted",
+    ]  # fmt: skip
+    observed, published, wanted = figure["data"][3:]
+    assert observed["y"] == [25.0, 25.0, None, 25.0]
+    assert observed["text"][0] == "25.0 % of 1,000 (22.4 % to 27.8 %)"
+    assert published["y"] == wanted["y"] == [16.67, 25.0, 25.0]
+    assert len(figure["layout"]["shapes"]) == 1
+    assert figure["layout"]["annotations"][0]["text"] == "found so"
+    page = viewer.get(f"/relay-names/{row.pk}/").content.decode()
+    assert "counted up to" in page and page.count("25.0 %") >= 3
+
+
+def test_mail_that_leaves_the_published_shares_is_told_with_causes(viewer: Client) -> None:
+    row = relay_name_make()
+    mail_make({OLD: 500, NEW: 500})
+    page = viewer.get(f"/relay-names/{row.pk}/").content.decode()
+    assert f"{NEW} gets 50.0 % where 16.7 % is published: chance explains 4.7 points." in page
+    assert "smtp_connection_cache_on_demand = no" in page
+
+
+def test_what_somebody_else_wrote_is_shown_three_ways_and_can_stay(
+    bind: Bind, msn: RelayName, operator: Client
+) -> None:
+    key = Key(KEY, ALGORITHM, SECRET)
+    at = Rfc2136(Server("127.0.0.1", bind.port), ZONE, key)
+    ours, theirs = at.read(MSN).ours(MSN), [RecordSet.of(MSN, "A", 600, [OLD])]
+    at.write(difference(ours, theirs))
+    zones.check_relay_name(relay_name=msn)
+    page = operator.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert f"serves {OLD} 1 at serial" in page and "Take what is served for what is wanted" in page
+    answer = operator.post(f"/relay-names/{msn.pk}/accept/", follow=True).content.decode()
+    assert "is what is wanted from now on" in answer and "as published" in answer
+    assert not msn.weights.get(address=NEW).is_on
+    Zone.objects.update(servers=["127.0.0.1:1"], primary="127.0.0.1:1")
+    answer = operator.post(f"/relay-names/{msn.pk}/accept/", follow=True).content.decode()
+    assert "was left as it is: 127.0.0.1:1 takes no connection" in answer
+    at.write(difference(theirs, ours))
