@@ -22,7 +22,7 @@ from relays.models import Operation, Origin, Provider, RelayNameLock
 from relays.remote.errors import RemoteError
 from relays.services import audit
 from relays.services.audit import Actor, Subject
-from relays.services.sealing import seal, unseal
+from relays.services.sealing import CannotUnseal, seal, unseal
 
 # More changes than these are not made within a TTL.
 _VERSIONS = 50
@@ -264,16 +264,26 @@ def doctor(*, zone: Zone) -> dict[str, str]:
     name = (zone.allowed_names or [zone.name])[0]
     answers = read_everywhere(servers_of(zone), zone=zone.name, name=name)
     found = {f"read {server}": _error(answer) for server, answer in answers.items()}
+    found["update"] = _what_forbids_updates(zone, name)
+    found["same serial everywhere"] = _what_forbids_verifying(list(answers.values()))
+    return found
+
+
+def _what_forbids_verifying(answers: Sequence[Reading | RemoteError]) -> str:
+    serials = [answer.serial for answer in answers if isinstance(answer, Reading)]
+    if len(serials) < len(answers):
+        return f"{len(answers) - len(serials)} of {len(answers)} servers cannot be read"
+    return "" if len(set(serials)) < 2 else f"serials {sorted(set(serials))}"
+
+
+def _what_forbids_updates(zone: Zone, name: str) -> str:
     try:
         publisher = publisher_of(zone)
         if publisher is not None:
             publisher.check(name)
-        found["update"] = ""
-    except RemoteError as error:
-        found["update"] = printable(str(error), 300)
-    serials = {answer.serial for answer in answers.values() if isinstance(answer, Reading)}
-    found["same serial everywhere"] = "" if len(serials) < 2 else f"serials {sorted(serials)}"
-    return found
+    except (RemoteError, CannotUnseal) as error:
+        return printable(str(error), 300)
+    return ""
 
 
 def subject_of(relay_name: RelayName) -> Subject:

@@ -86,6 +86,8 @@ ROUTES = {
     "relays:provider-chart": ("GET", VIEWER),
     "relays:provider-table": ("GET", VIEWER),
     "relays:provider-change": ("POST", OPERATOR),
+    "dns:zone-list": ("GET", ADMINISTRATOR),
+    "dns:zone-doctor": ("POST", ADMINISTRATOR),
     "dns:relay-name-list": ("GET", VIEWER),
     "dns:relay-name": ("GET", VIEWER),
     "dns:relay-name-chart": ("GET", VIEWER),
