@@ -10,9 +10,12 @@ class DnsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make the operations on a relay name known."""
+        """Make the operations on a relay name known, and what an origin's page shows of relay names."""
+        from dns.selectors.origins import origin_panel
         from dns.services.weights import KINDS
+        from relays.selectors.panels import register_origin_panel
         from relays.services import kinds
 
         for kind in KINDS:
             kinds.register(kind())
+        register_origin_panel(origin_panel)

@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from dns.views import relay_names, zones
+from dns.views import origins, relay_names, zones
 
 app_name = "dns"
 
 urlpatterns = [
     path("zones/", zones.zone_list, name="zone-list"),
     path("zones/<int:pk>/doctor/", zones.zone_doctor, name="zone-doctor"),
+    path("origins/<int:pk>/transport.relay", origins.origin_transport, name="origin-transport"),
     path("relay-names/", relay_names.relay_name_list, name="relay-name-list"),
     path("relay-names/<int:pk>/", relay_names.relay_name_detail, name="relay-name"),
     path("relay-names/<int:pk>/shares.json", relay_names.relay_name_chart, name="relay-name-chart"),

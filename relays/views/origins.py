@@ -16,6 +16,7 @@ from relays.domain.words import visible
 from relays.forms.origins import AdoptForm, OriginForm
 from relays.models import Client, Origin, Provider
 from relays.selectors import origins as read
+from relays.selectors.panels import origin_panels
 from relays.services import origins as services
 from relays.views.actors import actor_of
 from relays.views.recent import recently_authenticated
@@ -56,6 +57,7 @@ def origin_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "name": visible(origin.name),
         "clients": read.client_rows(origin.clients.all(), now),
         "shares": read.origin_shares(origin, now),
+        "panels": origin_panels(origin, now),
     }
     return render(request, "relays/origin_detail.html", context)
 

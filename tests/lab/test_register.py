@@ -4,6 +4,7 @@ import pytest
 from django.conf import LazySettings
 
 from dns.models import RelayName, Zone
+from dns.selectors.origins import transport_of
 from dns.services.zones import check_relay_name, doctor
 from fleet.rehearsal import Fleet, register, spec
 from fleet.rehearsal.errors import RehearsalError
@@ -61,6 +62,21 @@ def test_relay_names_are_taken_over_as_they_are_served_and_can_be_written(
         assert [origin.name for origin in row.zone.origins.all()] == [zone.origin]
         assert set(doctor(zone=row.zone).values()) == {""}
         assert check_relay_name(relay_name=row) == {}
+
+
+def test_an_origins_own_transport_map_is_the_one_that_its_page_offers(
+    fleet: Fleet, settings: LazySettings
+) -> None:
+    settings.READ_KEY_PATH = fleet.state.read_key
+    register.prepare(fleet)
+    register.register(fleet)
+    for name, host in fleet.origins.items():
+        theirs = set(host.path("/etc/postfix/transport.relay").read_text().splitlines())
+        offered = transport_of(Origin.objects.get(name=name))
+        assert theirs <= set(offered)
+        host.path("/etc/postfix/transport.offered").write_text("\n".join(offered) + "\n")
+        asked = ["postmap", "-q", "hotmail.com", "texthash:/etc/postfix/transport.offered"]
+        assert host.namespace.run(*asked).stdout.strip() == f"smtp:msn.smtp.{name}.test"
 
 
 def test_a_zone_of_the_operators_own_is_never_touched(fleet: Fleet, settings: LazySettings) -> None:

@@ -86,6 +86,7 @@ ROUTES = {
     "relays:provider-chart": ("GET", VIEWER),
     "relays:provider-table": ("GET", VIEWER),
     "relays:provider-change": ("POST", OPERATOR),
+    "dns:origin-transport": ("GET", VIEWER),
     "dns:zone-list": ("GET", ADMINISTRATOR),
     "dns:zone-doctor": ("POST", ADMINISTRATOR),
     "dns:relay-name-list": ("GET", VIEWER),

@@ -1,0 +1,131 @@
+"""An origin and the relay names that it uses: what it needs, and whether its mail goes through them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import OuterRef, Q, Subquery
+
+from dns.domain.origins import Route, mynetworks, transport_lines
+from dns.models import PublishedState, RelayName
+from relays.domain.words import count, visible
+from relays.models import Instance, Origin
+from relays.selectors.accepted import Volume, accepted
+from relays.selectors.outcomes import Counted, counted_of
+from relays.selectors.panels import Panel
+
+# A change is looked back on for so long: mail that its old records led to is no bypass.
+_LOOK_BACK = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceNeed:
+    """An instance that relay names lead an origin to, and what it accepted from there."""
+
+    pk: int
+    name: str
+    host: str
+    addresses: str
+    hour: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """An instance that accepted an origin's mail in the last hour, and to which no relay name of it leads."""
+
+    pk: int
+    name: str
+    host: str
+    messages: str
+
+
+@dataclass(frozen=True, slots=True)
+class OriginNeeds:
+    """All that an origin's panel shows. clients: its addresses as mynetworks takes them."""
+
+    pk: int
+    lines: list[str]
+    without_provider: list[str]
+    clients: str
+    needs: list[InstanceNeed]
+    bypasses: list[Bypass]
+    counted: Counted
+
+
+def relay_names_of(origin: Origin) -> list[RelayName]:
+    """Return the relay names that an origin uses: those of its zones, and of zones that name no origin."""
+    used = Q(zone__origins=origin) | Q(zone__origins=None)
+    found = RelayName.objects.filter(used).select_related("provider", "zone")
+    return list(found.prefetch_related("provider__domains").distinct())
+
+
+def transport_of(origin: Origin) -> list[str]:
+    """Return the lines of an origin's transport map."""
+    return transport_lines(_routes(relay_names_of(origin)))
+
+
+def origin_panel(origin: Origin, now: datetime) -> Panel:
+    """Return the panel for an origin's page."""
+    return Panel("dns/_origin.html", {"needs": origin_needs(origin, now)})
+
+
+def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
+    """Return what an origin needs, and what the relays' logs tell of it."""
+    names = relay_names_of(origin)
+    led_to = _led_to(names, now)
+    volumes = accepted("instance_id", now=now, where=Q(client__origin=origin))
+    by_instance = {pk: volume for (pk,), volume in volumes.items()}
+    present = Instance.objects.filter(removed_at=None).select_related("host").prefetch_related("addresses")
+    instances = [one for one in present if any(address.ip in led_to for address in one.addresses.all())]
+    known = {one.pk for one in instances}
+    return OriginNeeds(
+        pk=origin.pk,
+        lines=transport_lines(_routes(names)),
+        without_provider=[row.name for row in names if row.provider is None],
+        clients=mynetworks(origin.clients.values_list("ip", flat=True)),
+        needs=[_need(one, by_instance.get(one.pk, Volume())) for one in instances],
+        bypasses=_bypasses(present, by_instance, known) if names else [],
+        counted=counted_of(Instance.objects.filter(removed_at=None), now),
+    )
+
+
+def _routes(names: Iterable[RelayName]) -> list[Route]:
+    routes = []
+    for row in names:
+        if row.provider is None:
+            continue
+        domains = () if row.provider.catch_all else tuple(one.domain for one in row.provider.domains.all())
+        if domains or row.provider.catch_all:
+            routes.append(Route(row.name, domains))
+    return routes
+
+
+def _led_to(names: Iterable[RelayName], now: datetime) -> set[str]:
+    """Return the addresses that are published, and those that were within the time that is looked back on."""
+    since = now - _LOOK_BACK
+    states = PublishedState.objects.filter(relay_name__in=names)
+    before = states.filter(relay_name=OuterRef("relay_name"), effective_at__lt=since).order_by("-at", "-id")
+    in_force_then = states.filter(pk=Subquery(before.values("pk")[:1]))
+    found = states.filter(effective_at__gte=since) | in_force_then
+    return {address for parts in found.values_list("parts", flat=True) for address in parts}
+
+
+def _need(instance: Instance, volume: Volume) -> InstanceNeed:
+    addresses = ", ".join(address.ip for address in instance.addresses.all())
+    return InstanceNeed(
+        instance.pk,
+        visible(instance.name),
+        instance.host.name,
+        addresses,
+        count(volume.hour),
+        count(volume.day),
+    )
+
+
+def _bypasses(instances: Iterable[Instance], volumes: dict[int, Volume], led_to: set[int]) -> list[Bypass]:
+    return [
+        Bypass(one.pk, visible(one.name), one.host.name, count(volumes[one.pk].hour))
+        for one in instances
+        if one.pk not in led_to and one.pk in volumes and volumes[one.pk].hour
+    ]
