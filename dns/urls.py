@@ -14,6 +14,7 @@ urlpatterns = [
     path("relay-names/<int:pk>/", relay_names.relay_name_detail, name="relay-name"),
     path("relay-names/<int:pk>/shares.json", relay_names.relay_name_chart, name="relay-name-chart"),
     path("relay-names/<int:pk>/preview/", relay_names.relay_name_preview, name="relay-name-preview"),
+    path("relay-names/<int:pk>/change/", relay_names.relay_name_change, name="relay-name-change"),
     path("relay-names/<int:pk>/accept/", relay_names.relay_name_accept, name="relay-name-accept"),
     path("relay-names/<int:pk>/plan/<str:kind>/", relay_names.relay_name_plan, name="relay-name-plan"),
 ]

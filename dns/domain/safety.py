@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dns.domain.records import RecordSet, plain
+from dns.domain.weights import Rendering
 
 TTL_RANGE = (60, 3600)
 # One answer of lua holds a single address for all mail: the shorter it lasts, the truer the shares.
@@ -74,6 +75,11 @@ def find_unsafe(
     return sorted((one for one in found if one), key=lambda one: one.overridable)
 
 
+def ttl_range(rendering: Rendering) -> tuple[int, int]:
+    """Return the least and the greatest TTL of a rendering, in seconds."""
+    return LUA_TTL_RANGE if rendering is Rendering.LUA else TTL_RANGE
+
+
 def may_touch(name: str, allowed: Sequence[str]) -> bool:
     """Tell whether a name is one of those, or under one."""
     name = plain(name)
@@ -105,7 +111,8 @@ def _removed(pool: Pool, served: Collection[str]) -> Unsafe | None:
 
 
 def _ttl(ttl: int, records: Iterable[RecordSet]) -> Unsafe | None:
-    least, most = LUA_TTL_RANGE if any(item.type == "LUA" for item in records) else TTL_RANGE
+    drawn = any(item.type == "LUA" for item in records)
+    least, most = ttl_range(Rendering.LUA if drawn else Rendering.MX)
     return None if least <= ttl <= most else BadTtl(f"A TTL of {ttl} s is not between {least} and {most} s.")
 
 

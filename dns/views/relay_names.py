@@ -8,13 +8,15 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dns.charts import shares_figure
+from dns.forms import RelayNameForm
 from dns.models import RelayName
 from dns.selectors.share_history import history_table, share_history
 from dns.selectors.shares import shares_of
 from dns.services import zones as services
+from dns.services.relay_names import relay_name_change as change
 from dns.services.weights import AddressBack, AddressOut, WeightsApply, preview_weights
 from relays.charts.zone import zone_at
 from relays.remote.errors import RemoteError
@@ -81,6 +83,25 @@ def relay_name_preview(request: HttpRequest, pk: int) -> HttpResponse:
     row = _relay_name(pk)
     told = preview_weights(relay_name=row, given=_params(request, WeightsApply.name)["weights"])
     return render(request, "dns/_preview.html", {"preview": told, "row": row})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@permission_required("dns.change_weights", raise_exception=True)
+def relay_name_change(request: HttpRequest, pk: int) -> HttpResponse:
+    """Set what a relay name has besides its weights."""
+    row = _relay_name(pk)
+    warm = list(row.weights.filter(is_warm=True).values_list("address", flat=True))
+    initial = {name: getattr(row, name) for name in ("rendering", "ttl", "min_warm", "provider")}
+    form = RelayNameForm(request.POST or None, relay_name=row, initial={**initial, "warm": warm})
+    if form.is_valid():
+        try:
+            change(relay_name=row, actor=actor_of(request), **form.cleaned_data)
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"{row.name} was changed: plan its weights to publish what differs.")
+            return redirect("dns:relay-name", pk)
+    return render(request, "dns/relay_name_form.html", {"form": form, "row": row})
 
 
 @require_POST

@@ -541,6 +541,10 @@ def test_the_commands_add_show_change_and_check(
     assert "1 name server serves it" in told
     assert "wanted 83.3 %  published 83.3 %  observed not known" in command("weights", MSN)
     assert '"published": 0.8333333333333334' in command("weights", MSN, "--json")
+    assert f"{OLD} 5, {NEW} 1" in command(
+        "dns", "name", MSN, "--zone", ZONE, "--rendering", "equal", "--ttl", "300"
+    )
+    assert RelayName.objects.values_list("rendering", "ttl").get() == ("equal", 300)
     assert "update: ok" in command("dns", "check") and f"{MSN}: as published" in command("dns", "check")
     with pytest.raises(CommandError, match="is not ADDRESS=WEIGHT"):
         command("weights", MSN, "--set", OLD, "--user", "anna")

@@ -12,7 +12,7 @@ from dns.lookup import Server
 from dns.models import PublishedState, RelayName, Weight, Zone
 from dns.publishing.rfc2136 import Key, Rfc2136
 from dns.services import zones
-from relays.models import Operation
+from relays.models import AuditEvent, Operation
 from relays.services.audit import SYSTEM
 from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
 from tests.relay_names import mail_make, relay_name_make, state_make
@@ -222,3 +222,43 @@ def test_what_somebody_else_wrote_is_shown_three_ways_and_can_stay(
     answer = operator.post(f"/relay-names/{msn.pk}/accept/", follow=True).content.decode()
     assert "was left as it is: 127.0.0.1:1 takes no connection" in answer
     at.write(difference(theirs, ours))
+
+
+def test_settings_are_changed_and_published_with_the_next_weights(operator: Client) -> None:
+    row = relay_name_make()
+    path = f"/relay-names/{row.pk}/change/"
+    assert "Addresses that are warm" in operator.get(path).content.decode()
+    fields = {"rendering": "equal", "ttl": "300", "min_warm": "1", "warm": [OLD]}
+    answer = operator.post(path, fields, follow=True).content.decode()
+    assert "plan its weights to publish what differs" in answer and "warming" in answer
+    row.refresh_from_db()
+    assert (row.rendering, row.ttl, row.provider) == ("equal", 300, None)
+    assert [weight.is_warm for weight in row.weights.all()] == [True, False]
+    event = AuditEvent.objects.latest("pk")
+    assert event.action == "relay_name.change" and '"ttl":300' in event.details.replace(" ", "")
+    assert (
+        "equal knows one share"
+        in operator.post(f"/relay-names/{row.pk}/preview/", {f"weight:{OLD}": "5"}).content.decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rendering": "lua"}, "RFC 2136 knows no such record"),
+        ({"rendering": "srv"}, "Select a valid choice"),
+        ({"ttl": "10"}, "A TTL of mx is 60 to 3600 s."),
+        ({"ttl": "9" * 5000}, "Enter a whole number"),
+        ({"min_warm": "3"}, "no more than there are"),
+        ({"warm": ["192.0.2.99"]}, "Select a valid choice"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_beside_their_field(
+    changes: dict[str, str], why: str, operator: Client
+) -> None:
+    row = relay_name_make()
+    fields = {"rendering": "mx", "ttl": "600", "min_warm": "1", "warm": [OLD, NEW]}
+    page = operator.post(f"/relay-names/{row.pk}/change/", fields | changes).content.decode()
+    assert why in page.replace("&#x27;", "'")
+    row.refresh_from_db()
+    assert (row.rendering, row.ttl, row.min_warm) == ("mx", 600, 1)

@@ -94,6 +94,7 @@ ROUTES = {
     "dns:relay-name-chart": ("GET", VIEWER),
     "dns:relay-name-preview": ("POST", OPERATOR),
     "dns:relay-name-accept": ("POST", OPERATOR),
+    "dns:relay-name-change": ("POST", OPERATOR),
     "dns:relay-name-plan": ("POST", OPERATOR),
     "relays:trace-form": ("GET", VIEWER),
     "relays:trace-begin": ("POST", VIEWER),

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dns.domain.weights import Rendering
 from dns.models import Method, RelayName, Zone
 from dns.services import zones
+from dns.services.relay_names import relay_name_change
 from relays.models import Origin, Provider
 from relays.remote.errors import RemoteError
 from relays.services.audit import shell_actor
@@ -57,7 +58,7 @@ class Command(BaseCommand):
         name.add_argument("--zone", required=True)
         name.add_argument("--provider", default="")
         name.add_argument("--rendering", choices=[one.value for one in Rendering], default="")
-        name.add_argument("--ttl", type=int, default=600)
+        name.add_argument("--ttl", type=int, help="in seconds; 600 for a name that is not known yet")
         check = action(
             "check", self._check, "Try every zone, and compare what is served with what was published."
         )
@@ -95,11 +96,24 @@ class Command(BaseCommand):
         if zone is None or (options["provider"] and provider is None):
             raise CommandError("There is no such zone or provider.")
         if (known := RelayName.objects.filter(name=options["name"]).first()) is not None:
-            found = zones.relay_name_accept(relay_name=known, actor=shell_actor())
+            found = self._taken_over_again(known, provider, options)
         else:
             found = self._taken_over(zone, provider, options)
         told = ", ".join(f"{row.address} {row.weight}" for row in found.weights.filter(is_on=True))
         self.stdout.write(f"{found.name} serves {told}.")
+
+    @staticmethod
+    def _taken_over_again(known: RelayName, provider: Provider | None, options: dict[str, Any]) -> RelayName:
+        found = zones.relay_name_accept(relay_name=known, actor=shell_actor())
+        return relay_name_change(
+            relay_name=found,
+            rendering=options["rendering"] or found.rendering,
+            ttl=options["ttl"] or found.ttl,
+            min_warm=found.min_warm,
+            warm=found.weights.filter(is_warm=True).values_list("address", flat=True),
+            provider=provider or found.provider,
+            actor=shell_actor(),
+        )
 
     @staticmethod
     def _taken_over(zone: Zone, provider: Provider | None, options: dict[str, Any]) -> RelayName:
@@ -108,7 +122,7 @@ class Command(BaseCommand):
             name=options["name"],
             provider=provider,
             rendering=options["rendering"],
-            ttl=options["ttl"],
+            ttl=options["ttl"] or 600,
             actor=shell_actor(),
         )
 
