@@ -10,12 +10,15 @@ class DnsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make the operations on a relay name known, and what an origin's page shows of relay names."""
+        """Make the operations on a relay name known, and what other pages show of relay names."""
+        from dns.selectors.instances import instance_panel, out_of_dns_actions
         from dns.selectors.origins import origin_panel
         from dns.services.weights import KINDS
-        from relays.selectors.panels import register_origin_panel
+        from relays.selectors import panels
         from relays.services import kinds
 
         for kind in KINDS:
             kinds.register(kind())
-        register_origin_panel(origin_panel)
+        panels.register_origin_panel(origin_panel)
+        panels.register_instance_panel(instance_panel)
+        panels.register_row_action(out_of_dns_actions)

@@ -2,8 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +18,8 @@ from relays.domain.words import plural, span, visible
 from relays.models import InstanceState, ReasonRule
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
-from relays.selectors.markup import markup
+from relays.selectors.markup import joined, markup
+from relays.selectors.panels import RowAction, row_actions
 from relays.selectors.readings import Reading, instance_urls, time_of
 from relays.selectors.states import RANK, REMOVED, TONES, words
 from relays.services.reasons import rule_table, shipped_table
@@ -34,13 +35,14 @@ _INTRODUCED = re.compile(
 _LINE = (
     '<li class="tone-{tone}" id="abnormal-{id}">'
     '<span class="who"><a href="{url}" data-row>{subject}</a> <span class="asof">{where}</span></span>'
-    '<span class="state">{state}</span><span class="what">{since}{figures}{reason}{quote}</span>{age}'
+    '<span class="state">{state}</span><span class="what">{since}{figures}{reason}{quote}{beside}</span>{age}'
     '<a class="btn btn-sm" href="{action_url}">{action}'
     '<span class="visually-hidden"> of {subject}</span></a></li>'
 )
 _SINCE = 'since <time datetime="{iso}">{text}</time>: '
 _REASON = ": <b>{title}</b>"
 _QUOTE = ' <q class="quote" title="{words}">{words}</q>'
+_BESIDE = ' <a class="beside" href="{url}">{label}<span class="visually-hidden"> of {subject}</span></a>'
 _NEVER = markup('<span class="asof">never</span>')
 
 
@@ -62,6 +64,12 @@ class Abnormal:
     moment: str
     action: str
     action_url: str
+    # What else can be done, on other pages.
+    beside: Sequence[RowAction] = ()
+
+    def with_beside(self, actions: Sequence[RowAction]) -> "Abnormal":
+        """Return the line with what else can be done."""
+        return replace(self, beside=actions)
 
     @property
     def html(self) -> str:
@@ -79,6 +87,9 @@ class Abnormal:
             figures=self.figures,
             reason=markup(_REASON, title=self.reason) if self.reason and self.quote else "",
             quote=markup(_QUOTE, words=self.quote) if self.quote else "",
+            beside=joined(
+                markup(_BESIDE, url=one.url, label=one.label, subject=self.subject) for one in self.beside
+            ),
             age=self.moment or _NEVER,
             action=self.action,
             action_url=self.action_url,
@@ -114,12 +125,13 @@ def abnormal_lines(
     for reading in everything:
         by_host[reading.host_id].append(reading)
     reasons = _reasons(details)
+    beside = row_actions(list(details))
     lines = [
         _host_line(thing, by_host[thing.id], now, may)
         if isinstance(thing, HostStatus)
         else _instance_line(
             thing, hosts[thing.host_id], details.get(thing.id), reasons.get(thing.id, ""), now
-        )
+        ).with_beside(beside.get(thing.id, ()))
         for thing in shown
     ]
     return lines, len(ranked) - len(shown)

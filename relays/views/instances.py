@@ -19,6 +19,7 @@ from relays.selectors.history import counts_over_time
 from relays.selectors.instances import AGES, age_table, instance_page, newest_snapshot
 from relays.selectors.outcome_page import outcome_page
 from relays.selectors.outcomes import version_tag
+from relays.selectors.panels import instance_panels
 from relays.selectors.ranges import range_named
 from relays.selectors.tables import INSTANCE_TABLES
 from relays.services.instances import instance_match as match
@@ -49,6 +50,7 @@ def instance_detail(request: HtmxRequest, pk: int) -> HttpResponse:
         "tag": tag,
         "poll_url": poll_url(request),
         "page": instance_page(instance, now),
+        "panels": instance_panels(instance, now),
         "ages": AGES,
         "outcomes": outcome_page(instance, chosen, now),
         "chart_url": reverse("relays:instance-chart", args=[pk]),
