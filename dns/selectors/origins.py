@@ -1,21 +1,26 @@
 """An origin and the relay names that it uses: what it needs, and whether its mail goes through them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, Q, Subquery
 
+from dns.domain.observed import is_beyond_chance, most_draws, observe
 from dns.domain.origins import Route, mynetworks, transport_lines
+from dns.domain.weights import to_shares
 from dns.models import PublishedState, RelayName
+from dns.selectors.counts import counts_by_span, totals
+from dns.selectors.shares import lua_ttl
 from relays.domain.words import count, visible
 from relays.models import Instance, Origin
-from relays.selectors.accepted import Volume, accepted
-from relays.selectors.outcomes import Counted, counted_of
+from relays.selectors.accepted import BUCKET_S, Volume, accepted
+from relays.selectors.outcomes import LATE, Counted, counted_of
 from relays.selectors.panels import Panel
 
 # A change is looked back on for so long: mail that its old records led to is no bypass.
 _LOOK_BACK = timedelta(hours=2)
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class InstanceNeed:
     addresses: str
     hour: str
     day: str
+    # Messages of the last hour that its published share makes it expect, where none came: "" otherwise.
+    missed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,9 @@ def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
     led_to = _led_to(names, now)
     volumes = accepted("instance_id", now=now, where=Q(client__origin=origin))
     by_instance = {pk: volume for (pk,), volume in volumes.items()}
-    present = Instance.objects.filter(removed_at=None).select_related("host").prefetch_related("addresses")
+    missed = _missed(names, origin, now)
+    present = Instance.objects.filter(removed_at=None).select_related("host", "state")
+    present = present.prefetch_related("addresses")
     instances = [one for one in present if any(address.ip in led_to for address in one.addresses.all())]
     known = {one.pk for one in instances}
     return OriginNeeds(
@@ -84,7 +93,7 @@ def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
         lines=transport_lines(_routes(names)),
         without_provider=[row.name for row in names if row.provider is None],
         clients=mynetworks(origin.clients.values_list("ip", flat=True)),
-        needs=[_need(one, by_instance.get(one.pk, Volume())) for one in instances],
+        needs=[_need(one, by_instance.get(one.pk, Volume()), missed, now) for one in instances],
         bypasses=_bypasses(present, by_instance, known) if names else [],
         counted=counted_of(Instance.objects.filter(removed_at=None), now),
     )
@@ -111,15 +120,51 @@ def _led_to(names: Iterable[RelayName], now: datetime) -> set[str]:
     return {address for parts in found.values_list("parts", flat=True) for address in parts}
 
 
-def _need(instance: Instance, volume: Volume) -> InstanceNeed:
-    addresses = ", ".join(address.ip for address in instance.addresses.all())
+def _missed(names: Iterable[RelayName], origin: Origin, now: datetime) -> dict[str, int]:
+    """Return of each address of which chance explains no absence how many messages it was to get in an hour.
+
+    Of names that have served the same for an hour; an address that got any has missed none.
+    """
+    since = now - _HOUR
+    states = [state for state in _newest(names) if state.effective_at < since]
+    counts = counts_by_span(
+        {address for state in states for address in state.parts},
+        origins=[origin.pk],
+        span_s=BUCKET_S,
+        first=-(-int(since.timestamp()) // BUCKET_S) * BUCKET_S,
+        end=int(now.timestamp()),
+    )
+    came = totals(counts)
+    missed: dict[str, int] = {}
+    for state in states:
+        total = sum(came.get(address, 0) for address in state.parts)
+        draws = most_draws(total, seconds=len(counts) * BUCKET_S, ttl=lua_ttl(state))
+        for address, share in to_shares(state.parts).items():
+            if not came.get(address) and is_beyond_chance(observe(0, total, draws), float(share)):
+                missed[address] = missed.get(address, 0) + round(float(share) * total)
+    return missed
+
+
+def _newest(names: Iterable[RelayName]) -> list[PublishedState]:
+    states = PublishedState.objects.filter(relay_name__in=names)
+    newest = states.filter(relay_name=OuterRef("relay_name")).order_by("-at", "-id")
+    return list(states.filter(pk=Subquery(newest.values("pk")[:1])))
+
+
+def _need(instance: Instance, volume: Volume, missed: Mapping[str, int], now: datetime) -> InstanceNeed:
+    addresses = [address.ip for address in instance.addresses.all()]
+    state = getattr(instance, "state", None)
+    # What came to an instance whose log is behind is not known yet.
+    is_counted = state is not None and state.outcomes_at is not None and now - state.outcomes_at <= LATE
+    expected = sum(missed.get(address, 0) for address in addresses) if is_counted else 0
     return InstanceNeed(
         instance.pk,
         visible(instance.name),
         instance.host.name,
-        addresses,
+        ", ".join(addresses),
         count(volume.hour),
         count(volume.day),
+        count(expected) if expected else "",
     )
 
 

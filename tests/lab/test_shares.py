@@ -9,13 +9,18 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client as Browser
 from django.urls import reverse
+from django.utils import timezone
 
 from dns.domain.observed import standard_error
+from dns.selectors.origins import origin_needs
 from dns.selectors.shares import ShareRow
 from fleet.rehearsal import Fleet, register, spec
+from relays.models import Origin
 from relays.remote import ssh
 from tests.people import user_make
 from tests.share_trial import ShareTrial
+
+from .conftest import Wait
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 
@@ -120,3 +125,22 @@ def test_no_mail_bounces_at_an_origin_whose_resolver_holds_what_was_served_befor
         powerdns_trial.publish(weights, rendering=rendering)
         powerdns_trial.send(3)
     assert powerdns_trial.origin.log().count("status=bounced") == bounced
+
+
+def test_an_instance_that_refuses_an_origin_is_told_on_the_origins_page(
+    mx_trial: ShareTrial, until: Wait
+) -> None:
+    refusing = mx_trial.fleet.instance(NEW)
+    mx_trial.publish({OLD: 1, NEW: 1}, rendering="mx")
+    refusing.set(mynetworks="127.0.0.0/8")
+    try:
+        mx_trial.fleet.send(120, domain="hotmail.com", via=mx_trial.origin.host_name)
+        until(lambda: not any(mx_trial.origin.counts().values()), "the origin to have sent all")
+    finally:
+        refusing.set(mynetworks=f"127.0.0.0/8 {spec.HOST_NET}.0/24")
+    assert "Relay access denied" in refusing.log()
+    assert mx_trial.counted()[NEW] == 0 and mx_trial.counted()[OLD] > 0
+    mx_trial.shares()
+    needs = {need.name: need for need in origin_needs(Origin.objects.get(name="lists"), timezone.now()).needs}
+    assert needs[NEW].missed == f"{round(mx_trial.counted()[OLD] / 2)}"
+    assert needs[OLD].missed == ""

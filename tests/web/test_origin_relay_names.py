@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dns.models import RelayName, Zone
-from relays.models import Origin, ProviderDomain
+from relays.models import InstanceState, Origin, ProviderDomain
 from relays.services.origins import origin_add
 from tests.factories import accepted_make, host_make, instance_make, provider_make
 from tests.relay_names import CLIENT, NEW, OLD, mail_make, relay_name_make, state_make
@@ -93,6 +95,38 @@ def test_mail_that_an_earlier_state_led_there_is_no_bypass(
     state_make(msn, {OLD: 6, NEW: 0}, at=timezone.now() - timedelta(hours=5))
     msn.published.exclude(wanted={OLD: 6, NEW: 0}).delete()
     assert "12 messages to" in _page(viewer, lists)
+
+
+def test_an_instance_to_which_none_of_its_mail_came_may_refuse_it(
+    viewer: Browser, lists: Origin, msn: RelayName
+) -> None:
+    mail_make({OLD: 480, NEW: 0})
+    page = _page(viewer, lists)
+    assert "refused?" in page and "80 were to be expected" in page
+    # Too few to tell, and a log that is behind.
+    msn.published.update(effective_at=timezone.now())
+    assert "refused?" not in _page(viewer, lists)
+    msn.published.update(effective_at=timezone.now() - timedelta(hours=2))
+    assert "refused?" in _page(viewer, lists)
+    InstanceState.objects.filter(instance__name="msn-b").update(outcomes_at=None)
+    assert "refused?" not in _page(viewer, lists)
+
+
+def test_the_number_of_queries_does_not_grow_with_an_origins_names(
+    viewer: Browser, lists: Origin, msn: RelayName
+) -> None:
+    mail_make({OLD: 60, NEW: 12})
+    with CaptureQueriesContext(connection) as few:
+        _page(viewer, lists)
+    for number in range(5):
+        slug = f"p{number}"
+        other = RelayName.objects.create(
+            zone=msn.zone, name=f"{slug}.{msn.name}", provider=provider_make(slug)
+        )
+        state_make(other, {OLD: 1, NEW: 1}, at=timezone.now() - timedelta(days=1))
+    with CaptureQueriesContext(connection) as many:
+        _page(viewer, lists)
+    assert len(many) == len(few)
 
 
 def test_without_zones_nothing_is_told(viewer: Browser, lists: Origin) -> None:
