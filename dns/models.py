@@ -114,3 +114,175 @@ class PublishedState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.relay_name_id} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class RampState(models.TextChoices):
+    """Where a ramp stands."""
+
+    RUNNING = "running", "running"
+    PAUSED = "paused", "paused"
+    DONE = "done", "done"
+    CANCELLED = "cancelled", "cancelled"
+
+
+RAMPS_LIVE = (RampState.RUNNING, RampState.PAUSED)
+
+
+class Out(models.TextChoices):
+    """Why the address of a live ramp carries nothing."""
+
+    NOT = "", "it carries mail"
+    UNSTARTED = "unstarted", "its first date has not begun"
+    CAP = "cap", "it has sent its day's number"
+    BLOCK = "block", "it was refused as blocked"
+
+
+class Ramp(models.Model):
+    """A schedule that brings an address up under one relay name: docs/ramps.md says how it is run."""
+
+    relay_name = models.ForeignKey(RelayName, on_delete=models.CASCADE, related_name="ramps")
+    address = models.GenericIPAddressField()
+    state = models.CharField(max_length=10, choices=RampState, default=RampState.RUNNING)
+    # As it was chosen, and where it was published.
+    schedule_name = models.CharField(max_length=80)
+    source = models.CharField(max_length=300, blank=True)
+    # domain/schedule.py: a list of {"share": ..., "cap": ...}.
+    steps = models.JSONField()
+    # The greatest share that the address is to get, 0 to 1.
+    largest = models.FloatField()
+    time_zone = models.CharField(max_length=64, default="UTC")
+    # Local times between which a decision is made; none: until the end of the date.
+    opens = models.TimeField()
+    closes = models.TimeField(null=True, blank=True)
+    start_date = models.DateField()
+    # Guard rails that are not the defaults of domain/ramp.py.
+    rails = models.JSONField(default=dict)
+
+    # Index of the step that holds now; null before the first and while the address is out for a block.
+    step = models.PositiveSmallIntegerField(null=True)
+    out = models.CharField(max_length=10, choices=Out, default=Out.UNSTARTED, blank=True)
+    # The local date on which it was taken out for its cap: it comes back on the next.
+    capped_on = models.DateField(null=True)
+    # Counts changes: whoever changes it says which it has seen.
+    version = models.PositiveIntegerField(default=0)
+    # Why the newest change of records could not be begun; "" where nothing is in its way.
+    trouble = models.CharField(max_length=500, blank=True)
+    looked_at = models.DateTimeField(null=True)
+
+    # What cancelling offers to restore: {"weights": {address: weight}, "warm": whether it was, or null}.
+    before = models.JSONField(default=dict)
+    reason = models.CharField(max_length=500, blank=True)
+    started_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [("run_ramps", "Can start and steer ramps")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["relay_name", "address"], condition=Q(state__in=RAMPS_LIVE), name="ramp_one_live"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address} under {self.relay_name}"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it still changes anything."""
+        return self.state in RAMPS_LIVE
+
+
+class RampDay(models.Model):
+    """A local date of a ramp: what was planned for it, and what the logs counted on it.
+
+    Counts are recipients, of the relay name's provider. They grow until the date's log is read to its end.
+    """
+
+    ramp = models.ForeignKey(Ramp, on_delete=models.CASCADE, related_name="days")
+    date = models.DateField()
+    begins_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    # Of the step that held when it was last looked at; null before the first and while it is out.
+    step = models.PositiveSmallIntegerField(null=True)
+    share = models.FloatField(null=True)
+    cap = models.PositiveIntegerField(null=True)
+    expected = models.PositiveIntegerField(default=0)
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    bounced = models.PositiveIntegerField(default=0)
+    throttled = models.PositiveIntegerField(default=0)
+    blocked = models.PositiveIntegerField(default=0)
+    # Sent through all addresses of the relay name, and of that what the published shares meant for this one.
+    total = models.PositiveIntegerField(default=0)
+    meant = models.PositiveIntegerField(default=0)
+    # Up to when its log is counted.
+    counted_to = models.DateTimeField(null=True)
+    # Lines of the log are known to be missing.
+    has_gap = models.BooleanField(default=False)
+    capped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["date"]
+        constraints = [models.UniqueConstraint(fields=["ramp", "date"], name="ramp_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.ramp_id} on {self.date}"
+
+
+class DecidedBy(models.TextChoices):
+    """Who decides: the schedule once a date, its guards whenever they must, and people."""
+
+    RULE = "rule", "schedule"
+    GUARD = "guard", "guard"
+    PERSON = "person", "person"
+
+
+class RampChange(models.TextChoices):
+    """What was decided: the decisions of domain/ramp.py, and the two about a cap."""
+
+    START = "start", "starts"
+    ADVANCE = "advance", "a step on"
+    FINISH = "finish", "finished"
+    HOLD = "hold", "held"
+    STEP_BACK = "step_back", "a step back"
+    TAKE_OUT = "take_out", "taken out"
+    CAP = "cap", "out for the day: its number is sent"
+    BACK = "back", "back for the new day"
+
+
+class RampDecision(models.Model):
+    """One decision about a ramp, with its figures, and the operation that writes what follows from it."""
+
+    ramp = models.ForeignKey(Ramp, on_delete=models.CASCADE, related_name="decisions")
+    local_date = models.DateField()
+    at = models.DateTimeField()
+    decided_by = models.CharField(max_length=6, choices=DecidedBy)
+    person = models.CharField(max_length=150, blank=True)
+    change = models.CharField(max_length=9, choices=RampChange)
+    step_before = models.PositiveSmallIntegerField(null=True)
+    step = models.PositiveSmallIntegerField(null=True)
+    why = models.JSONField(default=list)
+    # domain/ramp.py's Evidence; null where the decision rests on none.
+    evidence = models.JSONField(null=True)
+    # It held for bad signs: these add up.
+    is_bad = models.BooleanField(default=False)
+    # The share that the address is to have from now on, 0 for none; null where the records stay.
+    share = models.FloatField(null=True)
+    is_written = models.BooleanField(default=False)
+    operation = models.ForeignKey(
+        Operation, null=True, on_delete=models.SET_NULL, related_name="ramp_decisions"
+    )
+    attempt = models.PositiveSmallIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["ramp", "local_date"], condition=Q(decided_by="rule"), name="ramp_decides_once_a_date"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change} on {self.local_date}"

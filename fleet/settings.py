@@ -10,6 +10,7 @@ from pathlib import Path
 
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from fleet import bootstrap, logs, sign_on_settings
 
@@ -185,6 +186,13 @@ WRITE_KEY_PATH = Path(env.str("FLEET_WRITE_KEY", default=str(DATA_DIR / "keys" /
 # How long a redirect outlives the last word from the console: relayctl takes 30 to 3,600 s.
 FLUSH_LEASE_S = env.int("FLEET_FLUSH_LEASE_S", default=900)
 
+# --- Ramps --------------------------------------------------------------------------------------
+# Days of so many seconds, for rehearsals alone: real addresses are judged by real days.
+REHEARSAL = env.bool("FLEET_REHEARSAL", default=False)
+RAMP_DAY_S = env.int("FLEET_RAMP_DAY_S", default=0) if REHEARSAL else 0
+if RAMP_DAY_S % 300 or RAMP_DAY_S < 0:
+    raise ImproperlyConfigured("FLEET_RAMP_DAY_S is a number of 5-minute buckets, in seconds: 300, 600, ...")
+
 # --- Celery -------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 if CELERY_BROKER_URL.startswith("filesystem:"):
@@ -230,6 +238,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300,
         "options": {"expires": 300},
     },
+    "run-ramps": {"task": "dns.tasks.run_ramps", "schedule": 60, "options": {"expires": 60}},
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
     "reclassify": {"task": "relays.tasks.reclassify", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},

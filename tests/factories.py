@@ -226,17 +226,19 @@ def outcomes_make(
 ) -> None:
     """Add outcomes (sent, deferred, suspended, bounced, ...) of one time, a minute ago, at every level.
 
-    provider: the recipients', the instance's own unless given; domain: theirs, where the rows of domains are
-    wanted too; delays: 16 counts. The last hour's figures follow where `at` is within it.
+    throttled and blocked are kept for five minutes alone. provider: the recipients', the instance's own
+    unless given; domain: theirs, where the rows of domains are wanted too; delays: 16 counts. The last hour's
+    figures follow where `at` is within it.
     """
     now = timezone.now()
     at = at or now - timedelta(minutes=1)
     provider = provider or instance.provider
     assert provider is not None
+    refused = {name: counts.pop(name) for name in ("throttled", "blocked") if name in counts}
     whole = counts | {"size_bytes": size_bytes}
     whole |= {f"delay_{place:02}": number for place, number in enumerate(delays or [])}
     one = {"instance": instance, "provider": provider}
-    _add(Outcomes, 300, at, one, whole)
+    _add(Outcomes, 300, at, one, whole | refused)
     _add(OutcomesHour, 3600, at, one, whole)
     _add(OutcomesDay, 86400, at, one, whole)
     _add(ProviderOutcomesHour, 3600, at, {"provider": provider}, whole)

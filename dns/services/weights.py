@@ -93,7 +93,7 @@ class _Publish(RelayNameKind):
         _refuse_unsafe(row, reading, rendered, wanted, override=params["override"])
         change = difference(reading.ours(row.name), rendered.records)
         if not change and wanted == weights_of(row):
-            raise PlanRefused(f"{row.name} serves this already: there is nothing to do.")
+            raise NothingToDo(f"{row.name} serves this already: there is nothing to do.")
         return _plan(row, change, rendered, wanted)
 
     def page_of(self, relay_name: str) -> str:
@@ -235,13 +235,20 @@ class WeightsRollback(_Publish):
 KINDS = (WeightsApply, AddressOut, AddressBack, WeightsRollback)
 
 
-def change_by_rule(*, relay_name: RelayName, weights: Mapping[str, int], reason: str) -> Operation:
+def change_by_rule(
+    *, relay_name: RelayName, weights: Mapping[str, int], reason: str, key: str | None = None
+) -> Operation:
     """Have some weights of a relay name changed by a rule of the console's, a ramp's step.
 
-    Raises PlanRefused (Busy where another operation has the name) and RemoteError.
+    key: the same one gives the same operation again. Raises PlanRefused (Busy where another operation has
+    the name, NothingToDo where it serves them) and RemoteError.
     """
     return operations.begin_by_system(
-        kind=WeightsApply.name, relay_name=relay_name.name, params={"weights": dict(weights)}, reason=reason
+        kind=WeightsApply.name,
+        relay_name=relay_name.name,
+        params={"weights": dict(weights)},
+        reason=reason,
+        idempotency_key=key,
     )
 
 
@@ -322,6 +329,10 @@ def _with_hosts_kept(row: RelayName, reading: Reading, rendered: Rendered) -> Re
     )
     records = tuple(sorted({*rendered.records, *kept}))
     return replace(rendered, records=records, notes=(*rendered.notes, note))
+
+
+class NothingToDo(PlanRefused):
+    """The name serves this already."""
 
 
 class Refusal(PlanRefused):

@@ -115,11 +115,21 @@ def plan_relay_name(
     return operation
 
 
-def begin_by_system(*, kind: str, relay_name: str, params: Mapping[str, Any], reason: str) -> Operation:
+def begin_by_system(
+    *,
+    kind: str,
+    relay_name: str,
+    params: Mapping[str, Any],
+    reason: str,
+    idempotency_key: str | None = None,
+) -> Operation:
     """Plan a change of a relay name and have it run, by a rule and not by a person.
 
-    Raises PlanRefused, RemoteError, and Busy where another operation changes the name.
+    The same idempotency key gives the same operation again. Raises PlanRefused, RemoteError, and Busy where
+    another operation changes the name.
     """
+    if (known := _of_key(idempotency_key)) is not None:
+        return known
     chosen = _relay_name_kind(kind)
     cleaned = chosen.clean(params)
     made = chosen.plan_name(relay_name, cleaned)
@@ -128,6 +138,7 @@ def begin_by_system(*, kind: str, relay_name: str, params: Mapping[str, Any], re
     operation.reason = printable(reason.strip(), 500)
     operation.state, operation.confirmed_at = OperationState.QUEUED, operation.planned_at
     operation.deadline_at = operation.planned_at + START_WITHIN
+    operation.idempotency_key = idempotency_key
     try:
         with transaction.atomic():
             operation.save()
@@ -135,6 +146,9 @@ def begin_by_system(*, kind: str, relay_name: str, params: Mapping[str, Any], re
             _audit(operation, SYSTEM, "requested", {"plan_hash": operation.plan_hash})
             transaction.on_commit(lambda: _send(operation.pk))
     except IntegrityError as error:
+        # Whoever asked twice at the same time asked for the same.
+        if (known := _of_key(idempotency_key)) is not None:
+            return known
         raise Busy(_who_holds(operation)) from error
     return operation
 
@@ -492,13 +506,17 @@ def _check_allowed(
 
 def _by_key(key: str | None, kind: Kind, instance: Instance, params: Mapping[str, Any]) -> Operation | None:
     """Return the operation that a key already stands for. Raises KeyReused where it was another."""
-    operation = Operation.objects.filter(idempotency_key=key).first() if key else None
+    operation = _of_key(key)
     if operation is None:
         return None
     same = (operation.kind, operation.instance_id) == (kind.name, instance.pk)
     if not same or canonical(operation.params) != canonical(dict(params)):
         raise KeyReused(f"The key {key!r:.40} was used for operation {operation.pk}, with other parameters.")
     return operation
+
+
+def _of_key(key: str | None) -> Operation | None:
+    return Operation.objects.filter(idempotency_key=key).first() if key else None
 
 
 def _relay_name_kind(name: str) -> RelayNameKind:

@@ -1,0 +1,153 @@
+"""Running ramps: what is due is decided once, whoever asks how often, and then written."""
+
+import logging
+from datetime import date, datetime, timedelta
+
+from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad, is_emergency
+from dns.domain.ramp_days import Span, due, missed
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampState
+from dns.services.ramp_days import (
+    bad_in_a_row,
+    binding,
+    counted,
+    days_of,
+    evidence,
+    idle_in_a_row,
+    instance_of,
+    last_decided,
+    rails_of,
+    refresh_day,
+    spacing,
+    steps_of,
+    volume,
+)
+from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
+
+logger = logging.getLogger(__name__)
+
+EMERGENCY_WITHIN = timedelta(minutes=15)
+_A_DAY = timedelta(days=1)
+# As far back as decisions in a row are looked for.
+_LOOK_BACK = 30
+
+
+def run_all(*, now: datetime) -> None:
+    """Run every live ramp; one that fails keeps no other from its turn."""
+    for pk in Ramp.objects.filter(state__in=RAMPS_LIVE).values_list("pk", flat=True):
+        try:
+            run(ramp_id=pk, now=now)
+        except Exception:
+            logger.exception("Ramp %s could not be run", pk)
+
+
+def run(*, ramp_id: int, now: datetime) -> None:
+    """Look at a ramp: guard the day, decide what is due, have it written."""
+    ramp = Ramp.objects.select_related("relay_name__zone").filter(pk=ramp_id, state__in=RAMPS_LIVE).first()
+    if ramp is None:
+        return
+    try:
+        today = refresh_day(ramp, days_of(ramp).date_of(now), now)
+        _guard(ramp, today, now)
+        _decide(ramp, now)
+    except Moved:
+        # Another worker, or a person, was faster: the next run sees what they made of it.
+        return
+    write(ramp=ramp, now=now)
+    Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
+
+
+def _guard(ramp: Ramp, today: RampDay, now: datetime) -> None:
+    """Take the address out for a block or for its cap, and put it back on the date after that."""
+    if ramp.out == Out.CAP and ramp.capped_on != today.date:
+        _put_back(ramp, today, now)
+    elif ramp.out == Out.NOT and not _take_out_for_blocks(ramp, today, now):
+        _take_out_for_cap(ramp, today, now)
+
+
+def _put_back(ramp: Ramp, today: RampDay, now: datetime) -> None:
+    share = binding(ramp, ramp.step or 0, volume(ramp.relay_name, now)).share
+    why = [f"The day on which it had sent its number, {ramp.capped_on}, is over."]
+    choice = Choice(RampChange.BACK, ramp.step, why, share, ramp={"out": Out.NOT})
+    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
+
+
+def _take_out_for_blocks(ramp: Ramp, today: RampDay, now: datetime) -> bool:
+    instance = instance_of(ramp)
+    if instance is None:
+        return False
+    seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
+    tried = seen.sent + seen.deferred + seen.bounced
+    if not is_emergency(tried=tried, blocked=seen.blocked, rails=rails_of(ramp)):
+        return False
+    why = [f"{seen.blocked:,} of {tried:,} recipients were refused as blocked within 15 minutes."]
+    choice = Choice(RampChange.TAKE_OUT, None, why, 0.0, ramp={"out": Out.BLOCK})
+    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
+    return True
+
+
+def _take_out_for_cap(ramp: Ramp, today: RampDay, now: datetime) -> None:
+    if today.cap is None or today.sent < today.cap:
+        return
+    why = [f"{today.sent:,} were sent on {today.date}, its number is {today.cap:,}."]
+    choice = Choice(RampChange.CAP, ramp.step, why, 0.0, ramp={"out": Out.CAP, "capped_on": today.date})
+    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
+    RampDay.objects.filter(pk=today.pk).update(capped_at=now)
+
+
+def _decide(ramp: Ramp, now: datetime) -> None:
+    """Decide for the local date, where that is due."""
+    last = last_decided(ramp)
+    today = due(days_of(ramp), now, start=ramp.start_date, last=last, spacing=spacing())
+    if today is None or ramp.state != RampState.RUNNING:
+        return
+    if last is None or ramp.out == Out.UNSTARTED:
+        verdict, seen = Verdict(Decision.START, 0, ("Its first date.",)), None
+    else:
+        seen = evidence(ramp, refresh_day(ramp, today - _A_DAY, now), now)
+        verdict = _verdict(ramp, seen, missed(last.date, today))
+    enter(ramp=ramp, choice=_choice(ramp, verdict, seen, now), day=today, now=now, by=DecidedBy.RULE)
+    refresh_day(ramp, _date(ramp, now), now)
+
+
+def _verdict(ramp: Ramp, seen: Evidence | None, dates_missed: int) -> Verdict:
+    if doubt := unwritten(ramp) or _drift(ramp):
+        return Verdict(Decision.HOLD, ramp.step, (doubt,))
+    made = list(ramp.decisions.exclude(decided_by=DecidedBy.GUARD)[:_LOOK_BACK])
+    before = Before(ramp.step, bad_in_a_row(made), idle_in_a_row(made), dates_missed)
+    return decide(before, seen, steps=steps_of(ramp), rails=rails_of(ramp))
+
+
+def _drift(ramp: Ramp) -> str:
+    wrong = ramp.relay_name.drift
+    if not wrong:
+        return ""
+    return f"Not every name server serves {ramp.relay_name} as published: {', '.join(sorted(wrong))}."
+
+
+def _choice(ramp: Ramp, verdict: Verdict, seen: Evidence | None, now: datetime) -> Choice:
+    """Return a verdict with what follows from it for the ramp and for the records."""
+    share: float | None = None
+    fields: dict[str, object] = {}
+    match verdict.decision:
+        case Decision.START | Decision.ADVANCE | Decision.STEP_BACK:
+            share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
+            fields = {"out": Out.NOT}
+        case Decision.TAKE_OUT:
+            share, fields = 0.0, {"out": Out.BLOCK}
+        case Decision.FINISH:
+            fields = {"state": RampState.DONE, "ended_at": now}
+        case Decision.HOLD:
+            pass
+    return Choice(
+        RampChange(verdict.decision),
+        verdict.step,
+        verdict.why,
+        share,
+        seen,
+        is_bad=is_bad(verdict, seen, rails_of(ramp)),
+        ramp=fields,
+    )
+
+
+def _date(ramp: Ramp, now: datetime) -> date:
+    return days_of(ramp).date_of(now)

@@ -1,0 +1,455 @@
+"""Ramps on a real BIND: one decision a date, one write a decision, and nothing on data that is missing."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from dns.domain.schedule import Step
+from dns.models import DecidedBy, Out, Ramp, RampChange, RampDay, RampState, RelayName, Weight
+from dns.publishing.rfc2136 import Rfc2136
+from dns.services import ramp_decisions, ramp_run, ramps
+from dns.services.weights import change_by_rule
+from relays.models import AuditEvent, Instance, LogSource, Operation
+from relays.models.operation import OperationState
+from relays.remote.errors import RemoteError
+from relays.services.audit import SYSTEM
+from relays.services.operations import NotAllowed
+from tests.dns_servers import Bind
+from tests.factories import outcomes_make
+from tests.people import user_make
+from tests.ramps import (
+    MSN,
+    NEW,
+    OLD,
+    instances_make,
+    known_to,
+    live,
+    mail,
+    newest,
+    noon,
+    primary_of,
+    ramp_start,
+    relay_name_make,
+    tomorrow,
+    work,
+)
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+
+
+class Killed(BaseException):
+    """The worker dies here: nothing after this line of it runs."""
+
+
+@pytest.fixture(scope="module")
+def bind() -> Iterator[Bind]:
+    with Bind() as server:
+        yield server
+
+
+@pytest.fixture
+def primary(bind: Bind) -> Rfc2136:
+    return primary_of(bind)
+
+
+@pytest.fixture
+def msn(bind: Bind, primary: Rfc2136) -> RelayName:
+    instances_make()
+    return relay_name_make(bind)
+
+
+@pytest.fixture
+def otto() -> User:
+    return user_make("otto", "operator")
+
+
+@pytest.fixture
+def ramp(msn: RelayName, otto: User) -> Ramp:
+    return ramp_start(msn, otto)
+
+
+@pytest.fixture
+def begun(ramp: Ramp) -> Ramp:
+    """Return a ramp on its first step."""
+    return live(ramp, noon(ramp.start_date))
+
+
+def parts(msn: RelayName) -> dict[str, int]:
+    return dict(msn.published.first().parts)  # type: ignore[union-attr]
+
+
+def by(user: User) -> dict[str, Any]:
+    return {"user": user, "actor": SYSTEM, "reason": "a test"}
+
+
+def test_nothing_happens_before_the_first_date(ramp: Ramp, msn: RelayName) -> None:
+    live(ramp, noon(ramp.start_date - DAY))
+    assert not ramp.decisions.exists() and parts(msn) == {OLD: 1}
+    assert not Weight.objects.get(address=NEW).is_on
+
+
+def test_it_starts_on_its_first_date_with_the_first_share(begun: Ramp, msn: RelayName) -> None:
+    assert (begun.step, begun.out) == (0, Out.NOT)
+    assert parts(msn) == {NEW: 1, OLD: 9}
+    decision = newest(begun)
+    assert decision.is_written and decision.operation is not None
+    assert decision.operation.reason == f"Ramp {begun.pk}, day 1 of 3, starts: Its first date."
+    assert not Weight.objects.get(address=NEW).is_warm
+
+
+def test_a_good_day_is_a_step_and_the_last_one_finishes(begun: Ramp, msn: RelayName) -> None:
+    day = begun.start_date
+    for expected in ({NEW: 1, OLD: 3}, {NEW: 1, OLD: 1}):
+        mail(day, old=9_000, new=9_000)
+        day += DAY
+        live(begun, noon(day))
+        assert parts(msn) == expected
+    mail(day, old=1_000, new=1_000)
+    live(begun, noon(day + DAY))
+    assert begun.state == RampState.DONE and newest(begun).change == "finish"
+    assert Weight.objects.get(address=NEW).is_warm
+    assert parts(msn) == {NEW: 1, OLD: 1}
+
+
+def test_however_often_it_is_looked_at_a_date_has_one_decision_and_one_write(
+    ramp: Ramp, primary: Rfc2136
+) -> None:
+    before = primary.read(MSN).serial
+    for minutes in range(0, 300, 5):
+        live(ramp, noon(ramp.start_date) + timedelta(minutes=minutes))
+    assert ramp.decisions.count() == 1
+    assert primary.read(MSN).serial == before + 1
+
+
+def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
+    """Two schedulers that read the ramp before either wrote."""
+    stale = Ramp.objects.get(pk=ramp.pk)
+    known_to(noon(ramp.start_date))
+    ramp_run.run(ramp_id=ramp.pk, now=noon(ramp.start_date))
+    choice = ramp_decisions.Choice(RampChange.START, 0, ["twice"], 0.1)
+    with pytest.raises(ramp_decisions.Moved):
+        ramp_decisions.enter(
+            ramp=stale,
+            choice=choice,
+            day=ramp.start_date,
+            now=noon(ramp.start_date),
+            by=DecidedBy.RULE,
+        )
+    stale.refresh_from_db()
+    with pytest.raises(ramp_decisions.Moved):
+        ramp_decisions.enter(
+            ramp=stale,
+            choice=choice,
+            day=ramp.start_date,
+            now=noon(ramp.start_date),
+            by=DecidedBy.RULE,
+        )
+    assert ramp.decisions.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("new", "signs", "why"),
+    [
+        (3, {}, "Only 3 were sent"),
+        (100, {}, "100 were sent of 910 that the step meant"),
+        (700, {"bounced": 60}, "7.9 % bounced (60 of 760)"),
+        (700, {"deferred": 100}, "12.5 % deferred (100 of 800)"),
+        (700, {"deferred": 9, "throttled": 9}, "1.3 % refused as throttled or blocked (9 of 709)"),
+    ],
+)
+def test_a_day_that_does_not_show_enough_holds_it(
+    new: int, signs: dict[str, int], why: str, begun: Ramp
+) -> None:
+    mail(begun.start_date, old=9_000, new=new, **signs)
+    live(begun, noon(begun.start_date + DAY))
+    decision = newest(begun)
+    assert (decision.change, begun.step) == ("hold", 0)
+    assert why in " ".join(decision.why), decision.why
+    assert decision.evidence is not None and decision.evidence["sent"] == new
+    assert decision.share is None and decision.operation is None
+
+
+def test_bad_signs_on_two_dates_step_back(begun: Ramp, msn: RelayName) -> None:
+    day = begun.start_date
+    mail(day, old=9_000, new=1_000)
+    live(begun, noon(day + DAY))
+    for number in (1, 2):
+        mail(day + number * DAY, old=3_000, new=1_000, bounced=90)
+        live(begun, noon(day + (number + 1) * DAY))
+    assert (newest(begun).change, begun.step) == ("step_back", 0)
+    assert parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_a_log_that_is_not_read_to_the_end_of_the_date_holds_it(begun: Ramp) -> None:
+    day = begun.start_date
+    mail(day, old=9_000, new=1_000)
+    live(begun, noon(day + DAY), counted_to=noon(day))
+    assert newest(begun).change == "hold"
+    assert newest(begun).why == [f"Only 50 % of the log of {day} was read: what is missing may be bad."]
+
+
+def test_lines_that_may_be_missing_hold_it_and_an_unknown_log_too(begun: Ramp) -> None:
+    day = begun.start_date
+    mail(day, old=9_000, new=1_000)
+    row = Instance.objects.get(name="msn-b")
+    log = LogSource.objects.create(
+        host=row.host, source="/var/log/postfix-msn-b.log", condition="lost", condition_detail="cut short"
+    )
+    live(begun, noon(day) + timedelta(hours=1))
+    log.condition = ""
+    log.save()
+    live(begun, noon(day + DAY))
+    assert "Only 0 %" in newest(begun).why[0]
+    row.state.delete()
+    live(begun, noon(day + 2 * DAY))
+    assert newest(begun).why == ["Nothing is known of the date before."]
+
+
+def test_dates_without_a_scheduler_are_never_caught_up(begun: Ramp) -> None:
+    day = begun.start_date
+    for number in range(4):
+        mail(day + number * DAY, old=9_000, new=1_000)
+    live(begun, noon(day + 4 * DAY))
+    assert (newest(begun).change, begun.step) == ("hold", 0)
+    assert "No decision was made on 3 dates" in newest(begun).why[0]
+
+
+def test_a_clock_that_differs_from_the_hosts_holds_it(begun: Ramp) -> None:
+    day = begun.start_date
+    mail(day, old=9_000, new=1_000)
+    known_to(noon(day + DAY))
+    row = Instance.objects.get(name="msn-b").host
+    row.clock_skew_s = 900
+    row.save()
+    ramp_run.run(ramp_id=begun.pk, now=noon(day + DAY))
+    assert newest(begun).why == ["The console's clock and the hosts' differ by 900 s."]
+
+
+def test_a_name_server_that_serves_something_else_holds_it(begun: Ramp) -> None:
+    mail(begun.start_date, old=9_000, new=1_000)
+    RelayName.objects.update(drift={"192.0.2.53": "serves the old ones"})
+    live(begun, noon(begun.start_date + DAY))
+    assert newest(begun).why == [f"Not every name server serves {MSN} as published: 192.0.2.53."]
+
+
+def test_a_change_that_is_not_written_holds_the_next_and_is_tried_again(
+    ramp: Ramp, primary: Rfc2136, msn: RelayName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Rfc2136, change: Any) -> None:
+        raise RemoteError("the server refuses the update")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Rfc2136, "write", refuse)
+        live(ramp, noon(ramp.start_date))
+    decision = newest(ramp)
+    assert decision.operation is not None
+    Operation.objects.filter(pk=decision.operation.pk).update(
+        state=OperationState.FAILED_SAFE, outcome="refused", ended_at=timezone.now() - timedelta(minutes=11)
+    )
+    Operation.objects.get(pk=decision.operation.pk).name_locks.all().delete()
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=1))
+    decision.refresh_from_db()
+    assert decision.attempt == 2 and decision.is_written and ramp.trouble == ""
+    assert parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_what_is_in_the_way_is_told_and_the_day_after_holds(ramp: Ramp, msn: RelayName) -> None:
+    Weight.objects.filter(address=OLD).update(is_warm=False)
+    live(ramp, noon(ramp.start_date))
+    assert "warm" in ramp.trouble and parts(msn) == {OLD: 1}
+    mail(ramp.start_date, old=9_000, new=1_000)
+    live(ramp, noon(ramp.start_date + DAY))
+    assert f"The records of {ramp.start_date} are not written yet." in newest(ramp).why[0]
+
+
+@pytest.mark.parametrize("where", ["deciding", "decided", "beginning", "begun", "writing", "written"])
+def test_a_worker_that_dies_leaves_one_decision_and_one_write(
+    where: str, ramp: Ramp, primary: Rfc2136, msn: RelayName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, at = primary.read(MSN).serial, noon(ramp.start_date)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    def after(function: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> None:
+            function(*args, **kwargs)
+            raise Killed
+
+        return run
+
+    with monkeypatch.context() as worker:
+        if where == "deciding":
+            worker.setattr(ramp_decisions, "_audit", die)
+        elif where == "decided":
+            worker.setattr(ramp_run, "write", die)
+        elif where == "beginning":
+            worker.setattr(ramp_decisions, "change_by_rule", die)
+        elif where == "begun":
+            worker.setattr(ramp_decisions, "change_by_rule", after(change_by_rule))
+        elif where == "writing":
+            worker.setattr(Rfc2136, "write", die)
+        else:
+            worker.setattr(Rfc2136, "write", after(Rfc2136.write))
+        with pytest.raises(Killed):
+            live(ramp, at)
+    Operation.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    for minutes in (1, 2, 3):
+        live(ramp, at + timedelta(minutes=minutes))
+    assert ramp.decisions.count() == 1 and newest(ramp).is_written
+    assert Operation.objects.count() == 1
+    assert primary.read(MSN).serial == before + 1
+    assert parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_at_its_cap_the_address_goes_out_and_comes_back_on_the_next_date(msn: RelayName, otto: User) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    day = ramp.start_date
+    live(ramp, noon(day))
+    mail(day, old=4_000, new=499)
+    live(ramp, noon(day) + timedelta(minutes=10))
+    assert ramp.out == Out.NOT
+    mail(day, old=100, new=20)
+    live(ramp, noon(day) + timedelta(minutes=11))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    assert newest(ramp).why == [f"519 were sent on {day}, its number is 500."]
+    live(ramp, noon(day) + timedelta(hours=11))
+    assert ramp.decisions.filter(change="cap").count() == 1
+    midnight = datetime.combine(day + DAY, datetime.min.time(), UTC)
+    live(ramp, midnight + timedelta(minutes=1))
+    assert ramp.out == Out.NOT and parts(msn) == {NEW: 1, OLD: 9}
+    row = RampDay.objects.get(date=day)
+    assert (row.cap, row.sent) == (500, 519) and row.capped_at is not None
+
+
+def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_good_date(
+    begun: Ramp, msn: RelayName
+) -> None:
+    at = noon(begun.start_date) + timedelta(minutes=40)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=at, sent=70, bounced=30, blocked=30)
+    live(begun, at + timedelta(minutes=5))
+    assert newest(begun).step is None and parts(msn) == {OLD: 1}
+    assert newest(begun).why == ["30 of 100 recipients were refused as blocked within 15 minutes."]
+    live(begun, noon(begun.start_date + DAY))
+    assert newest(begun).change == "hold" and begun.out == Out.BLOCK
+    live(begun, noon(begun.start_date + 2 * DAY))
+    assert (newest(begun).change, newest(begun).step) == ("start", 0)
+    assert parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_the_floor_holds_also_in_an_emergency(begun: Ramp, msn: RelayName) -> None:
+    """Somebody took the warm address out by hand: the one that warms up is the last."""
+    Weight.objects.filter(address=OLD).update(is_on=False)
+    at = noon(begun.start_date) + timedelta(minutes=40)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=at, sent=70, bounced=30, blocked=30)
+    live(begun, at + timedelta(minutes=5))
+    assert begun.out == Out.BLOCK and "No address would be left" in begun.trouble
+    assert parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_an_operator_advances_holds_and_steps_back(begun: Ramp, msn: RelayName, otto: User) -> None:
+    at = noon(begun.start_date) + timedelta(hours=1)
+    ramps.advance(ramp=begun, **by(otto))
+    live(begun, at)
+    assert parts(msn) == {NEW: 1, OLD: 3} and newest(begun).person == "otto"
+    ramps.step_back(ramp=begun, **by(otto))
+    live(begun, at)
+    assert parts(msn) == {NEW: 1, OLD: 9}
+    ramps.hold(ramp=begun, **by(otto))
+    assert begun.step == 0 and newest(begun).change == "hold"
+    with pytest.raises(ramps.RampRefused, match="no step to go back to"):
+        ramps.step_back(ramp=begun, **by(otto))
+    with pytest.raises(ramps.RampRefused, match="Say why"):
+        ramps.hold(ramp=begun, user=otto, actor=SYSTEM, reason=" ")
+
+
+def test_while_it_is_paused_no_date_decides(begun: Ramp, otto: User) -> None:
+    ramps.pause(ramp=begun, **by(otto))
+    mail(begun.start_date, old=9_000, new=1_000)
+    live(begun, noon(begun.start_date + DAY))
+    assert begun.decisions.count() == 1
+    with pytest.raises(ramps.RampRefused, match="It is not running"):
+        ramps.pause(ramp=begun, **by(otto))
+    ramps.resume(ramp=begun, **by(otto))
+    live(begun, noon(begun.start_date + DAY))
+    assert newest(begun).change == "advance"
+
+
+def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, otto: User) -> None:
+    ramps.cancel(ramp=begun, **by(otto))
+    assert begun.state == RampState.CANCELLED
+    operation = ramps.plan_restoring(ramp=begun, user=otto, actor=SYSTEM)
+    assert operation.params["weights"] == {NEW: 0, OLD: 1}
+    with pytest.raises(ramps.RampRefused, match="ended already"):
+        ramps.cancel(ramp=begun, **by(otto))
+    with pytest.raises(ramps.RampRefused, match="changed meanwhile"):
+        ramps.advance(ramp=begun, **by(otto))
+    actions = set(AuditEvent.objects.filter(object_type="ramp").values_list("action", flat=True))
+    assert actions == {"ramp.start", "ramp.decision", "ramp.cancel"}
+
+
+def test_the_rest_of_a_schedule_is_edited(begun: Ramp, otto: User) -> None:
+    ramps.edit(ramp=begun, steps=[Step(0.2, None), Step(0.3, None)], **by(otto))
+    assert [step["share"] for step in begun.steps] == [0.1, 0.2, 0.3]
+    with pytest.raises(ValidationError, match="less than the day before"):
+        ramps.edit(ramp=begun, steps=[Step(0.05, None)], **by(otto))
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"address": "192.0.2.99"}, "No instance sends from 192.0.2.99"),
+        ({"address": "; rm"}, "is not an IP address"),
+        ({"address": OLD}, "0 of 1 that always stay published"),
+        ({"steps": ()}, "needs at least one day"),
+        ({"time_zone": "../../etc"}, "There is no time zone"),
+        ({"largest": 1.0}, "below 100 %"),
+        ({"rails": {"max_bounce_share": 7}}, "at most 1"),
+        ({"start_date": datetime(2020, 1, 1, tzinfo=UTC).date()}, "lies in the past"),
+    ],
+)
+def test_what_cannot_be_is_not_started(fields: dict[str, Any], why: str, msn: RelayName, otto: User) -> None:
+    with pytest.raises(ValidationError, match=why):
+        ramp_start(msn, otto, **fields)
+    assert not Ramp.objects.exists()
+
+
+def test_one_ramp_an_address_and_name(ramp: Ramp, msn: RelayName, otto: User) -> None:
+    with pytest.raises(ValidationError, match=f"Ramp {ramp.pk} brings it up already"):
+        ramp_start(msn, otto)
+    ramps.cancel(ramp=ramp, **by(otto))
+    assert ramp_start(msn, otto).pk != ramp.pk
+
+
+def test_a_viewer_starts_and_steers_nothing(ramp: Ramp, msn: RelayName) -> None:
+    vic = user_make("vic", "viewer")
+    with pytest.raises(NotAllowed):
+        ramp_start(msn, vic)
+    for act in (ramps.advance, ramps.hold, ramps.pause, ramps.resume, ramps.cancel):
+        with pytest.raises(NotAllowed):
+            act(ramp=ramp, **by(vic))
+    assert AuditEvent.objects.filter(phase="denied", action__startswith="ramp").count() == 6
+
+
+def test_one_that_fails_keeps_no_other_from_its_turn(
+    ramp: Ramp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(ramp_run, "run", fail)
+    ramp_run.run_all(now=timezone.now())
+    assert f"Ramp {ramp.pk} could not be run" in caplog.text
+
+
+def test_the_task_runs_every_live_ramp(ramp: Ramp) -> None:
+    known_to(noon(tomorrow()))
+    ramp_run.run_all(now=noon(tomorrow()))
+    work()
+    assert ramp.decisions.count() == 1
