@@ -5,6 +5,7 @@ dns/data/ramp_presets.json names the source of each.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 MAX_STEPS = 400
 MAX_CAP = 100_000_000
+_LINE = re.compile(r"(?:(?P<share>[0-9]{1,3}(?:[.,][0-9]{1,6})?) ?%)?(?:(?<=%) )?(?P<cap>[0-9]{1,9})?")
 
 
 class BadSchedule(ValueError):
@@ -92,6 +94,27 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadSchedule("The messages of a day must be a whole number.")
     return value
+
+
+def from_text(text: str) -> tuple[Step, ...]:
+    """Return the steps of a table that somebody wrote: a line a day, "5 %", "2000" or "5 % 2000".
+
+    Raises BadSchedule, with the line's number.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > MAX_STEPS:
+        raise BadSchedule(f"A schedule has at most {MAX_STEPS} days; this one has {len(lines):,}.")
+    return check(_from_line(number, line) for number, line in enumerate(lines, 1))
+
+
+def _from_line(number: int, line: str) -> Step:
+    found = _LINE.fullmatch(line)
+    if found is None or not (found["share"] or found["cap"]):
+        raise BadSchedule(
+            f"Line {number} is not a share (5 %), a number of messages (2000) or both (5 % 2000)."
+        )
+    share = float(found["share"].replace(",", ".")) / 100 if found["share"] else None
+    return Step(share, int(found["cap"]) if found["cap"] else None)
 
 
 def linear(*, days: int, first: Step, last: Step) -> tuple[Step, ...]:

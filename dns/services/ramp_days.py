@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import F, Min, Model, QuerySet, Sum
 
 from dns.domain.ramp import Evidence, Guardrails
-from dns.domain.ramp_days import SPACING, Days, Decided, LocalDays, ShortDays, Span, next_due
+from dns.domain.ramp_days import SPACING, Days, Decided, LocalDays, ShortDays, Span
 from dns.domain.ramp_weights import largest_share, smallest_share
 from dns.domain.schedule import Binding, Step, bind, from_json
 from dns.domain.weights import Rendering, to_shares
@@ -65,11 +65,6 @@ def last_decided(ramp: Ramp) -> Decided | None:
     """Return for which date the schedule, or a person in its place, decided last, and when."""
     newest = ramp.decisions.filter(decided_by__in=[DecidedBy.RULE, DecidedBy.PERSON]).first()
     return Decided(newest.local_date, newest.at) if newest else None
-
-
-def next_decision(ramp: Ramp, now: datetime) -> datetime:
-    """Return when the schedule decides next, if it is not paused."""
-    return next_due(days_of(ramp), now, start=ramp.start_date, last=last_decided(ramp), spacing=spacing())
 
 
 def volume(relay_name: RelayName, now: datetime) -> int:

@@ -14,6 +14,7 @@ from dns.domain.schedule import (
     check,
     exponential,
     from_json,
+    from_text,
     linear,
     to_presets,
 )
@@ -121,3 +122,26 @@ def test_a_day_comes_to_a_share_and_a_cap_and_says_which_binds(
     step: Step, volume: int, binding: Binding
 ) -> None:
     assert bind(step, volume=volume, smallest=1 / 32, largest=0.9) == binding
+
+
+def test_a_table_is_a_line_a_day() -> None:
+    assert from_text("2.5 %\n\n 5% 500 \n10 %\n") == (Step(0.025, None), Step(0.05, 500), Step(0.1, None))
+    assert from_text("50\n200") == (Step(None, 50), Step(None, 200))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("5 %\nmany", "Line 2 is not a share"),
+        ("%", "Line 1 is not"),
+        ("5 % x", "Line 1 is not"),
+        ("-5 %", "Line 1 is not"),
+        ("9" * 5_000, "Line 1 is not"),
+        ("101 %", "not above 0 and at most 100 %"),
+        ("", "at least one day"),
+        ("1\n" * 401, "at most 400 days"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(text: str, why: str) -> None:
+    with pytest.raises(BadSchedule, match=why):
+        from_text(text)

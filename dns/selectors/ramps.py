@@ -1,0 +1,387 @@
+"""Ramps for pages and programs: where each stands, why it is held, what comes, and how old each figure is."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+
+from dns.domain.ramp import RAILS
+from dns.domain.ramp_days import Decided, next_due
+from dns.domain.schedule import Binding
+from dns.domain.weights import CannotRender, Rendered, Rendering, percent, render
+from dns.models import DecidedBy, Out, Ramp, RampDay, RampDecision, RampState
+from dns.services.ramp_days import binding, days_of, rails_of, spacing, steps_of, volume
+from dns.services.ramp_decisions import weights_with
+from relays.domain.words import plural
+from relays.models import Address
+from relays.selectors.figures import Clock, clock, moment
+
+# Decisions that a ramp's page shows.
+DECISIONS_SHOWN = 60
+# Of these one is not a guard's, or the ramp needs a look anyway.
+_NEWEST = 20
+# Its page draws no more dates than this.
+DAYS_SHOWN = 400
+
+
+def position(ramp: Ramp) -> str:
+    """Return where a ramp stands, in words: "warming, day 3 of 14"."""
+    days = len(ramp.steps)
+    match ramp.state:
+        case RampState.DONE:
+            return f"warm after {plural(days, 'day')}"
+        case RampState.CANCELLED:
+            return "cancelled"
+    if ramp.out == Out.UNSTARTED:
+        return f"begins on {ramp.start_date}"
+    if ramp.step is None:
+        return "out: blocked"
+    paused = "paused" if ramp.state == RampState.PAUSED else "warming"
+    return f"{paused}, day {ramp.step + 1} of {days}"
+
+
+@dataclass(frozen=True, slots=True)
+class RampRow:
+    """A line of the list. tone: of its state; why: what holds it, "" for nothing."""
+
+    ramp: Ramp
+    position: str
+    tone: str
+    why: str
+    share: str
+    cap: str
+    sent: str
+    # How old the count of what was sent is; "" where none is known.
+    counted: str
+    next: Clock | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        ramp = self.ramp
+        return {
+            "ramp": ramp.pk,
+            "relay_name": ramp.relay_name.name,
+            "address": ramp.address,
+            "state": ramp.state,
+            "out": ramp.out,
+            "step": None if ramp.step is None else ramp.step + 1,
+            "steps": len(ramp.steps),
+            "position": self.position,
+            "held": self.why,
+            "next_decision": self.next.iso if self.next else None,
+        }
+
+
+def ramp_rows(ramps: QuerySet[Ramp], now: datetime) -> list[RampRow]:
+    """Return lines, those first that need a look."""
+    newest = Prefetch("decisions", RampDecision.objects.order_by("-id")[:_NEWEST], to_attr="newest")
+    day = Prefetch("days", RampDay.objects.order_by("-date")[:1], to_attr="today")
+    found = ramps.select_related("relay_name").prefetch_related(newest, day)
+    rows = [_row(ramp, now) for ramp in found]
+    ranks = {"bad": 0, "warn": 1, "info": 2, "ok": 3, "idle": 4}
+    return sorted(rows, key=lambda row: ranks[row.tone])
+
+
+def _row(ramp: Any, now: datetime) -> RampRow:
+    """Return the line of a ramp with what ramp_rows() read beside it."""
+    decisions: list[RampDecision] = ramp.newest
+    day: RampDay | None = next(iter(ramp.today), None)
+    why = _held_by(ramp, next(iter(decisions), None))
+    return RampRow(
+        ramp=ramp,
+        position=position(ramp),
+        tone=_tone(ramp, why),
+        why=why,
+        share=percent(day.share) if day and day.share is not None else "",
+        cap=f"{day.cap:,}" if day and day.cap is not None else "",
+        sent=f"{day.sent:,}" if day else "",
+        counted=moment(day.counted_to, now, stale=_is_old(day.counted_to, now)) if day else "",
+        next=_next(ramp, decisions, now),
+    )
+
+
+def _next(ramp: Ramp, decisions: list[RampDecision], now: datetime) -> Clock | None:
+    if ramp.state != RampState.RUNNING:
+        return None
+    made = (row for row in decisions if row.decided_by != DecidedBy.GUARD)
+    last = next((Decided(row.local_date, row.at) for row in made), None)
+    return clock(next_due(days_of(ramp), now, start=ramp.start_date, last=last, spacing=spacing()), now)
+
+
+def _is_old(at: datetime | None, now: datetime) -> bool:
+    return at is not None and now - at > timedelta(minutes=5)
+
+
+def _held_by(ramp: Ramp, newest: RampDecision | None) -> str:
+    """Say what keeps a ramp where it is; "" where nothing does."""
+    if not ramp.is_live:
+        return ""
+    if ramp.trouble:
+        return ramp.trouble
+    if newest is not None and newest.change in ("hold", "step_back", "take_out", "cap"):
+        return f"{newest.get_change_display().capitalize()}. {' '.join(newest.why)}"
+    return ""
+
+
+def _tone(ramp: Ramp, why: str) -> str:
+    if ramp.state in (RampState.DONE, RampState.CANCELLED):
+        return "ok" if ramp.state == RampState.DONE else "idle"
+    if ramp.trouble or ramp.out == Out.BLOCK:
+        return "bad"
+    if ramp.state == RampState.PAUSED or (why and ramp.out != Out.CAP):
+        return "warn"
+    return "info"
+
+
+class CalendarDay(NamedTuple):
+    """A day of the preview. records: what is served then, or why it cannot be; note: what to know of it."""
+
+    number: int
+    date: date
+    wished: str
+    share: str
+    cap: str
+    weights: str
+    records: str
+    expected: str
+    binds: str
+    note: str
+
+
+class Calendar(NamedTuple):
+    """Every day of a schedule as it would go without holds; volume: recipients a day that it reckons with."""
+
+    days: list[CalendarDay]
+    volume: int
+
+
+def calendar(ramp: Ramp, now: datetime) -> Calendar:
+    """Return the days of a ramp, which may be a draft, from its start date on."""
+    daily = volume(ramp.relay_name, now)
+    known: dict[float, tuple[Rendered | None, str]] = {}
+    days = []
+    for number, step in enumerate(steps_of(ramp)):
+        bound = binding(ramp, number, daily)
+        if bound.share not in known:
+            known[bound.share] = _rendered(ramp, bound.share)
+        rendered, weights = known[bound.share]
+        day = ramp.start_date + timedelta(days=number)
+        days.append(_calendar_day(ramp, number, day, step.share, bound, rendered, weights))
+    return Calendar(days, daily)
+
+
+def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
+    ramp: Ramp,
+    number: int,
+    day: date,
+    wished: float | None,
+    bound: Binding,
+    rendered: Rendered | None,
+    weights: str,
+) -> CalendarDay:
+    published = rendered.published.get(ramp.address, Fraction(0)) if rendered else None
+    return CalendarDay(
+        number + 1,
+        day,
+        percent(wished) if wished is not None else "",
+        percent(published) if published is not None else "",
+        f"{bound.cap:,}" if bound.cap is not None else "",
+        weights,
+        _records(rendered),
+        f"{bound.expected:,}",
+        "cap" if bound.by == "cap" else "share",
+        _note(wished, bound),
+    )
+
+
+def _rendered(ramp: Ramp, share: float) -> tuple[Rendered | None, str]:
+    """Return what would be served for a share and the weights in words, or why there is nothing to serve."""
+    name = ramp.relay_name
+    try:
+        weights = weights_with(ramp, share)
+        rendering = Rendering(name.rendering)
+        return render(name.name, weights, rendering=rendering, ttl=name.ttl, proposed=False), _words(weights)
+    except CannotRender as error:
+        return None, str(error)
+
+
+def _words(weights: dict[str, int]) -> str:
+    return ", ".join(f"{address} {weight}" for address, weight in sorted(weights.items()) if weight)
+
+
+def _records(rendered: Rendered | None) -> str:
+    if rendered is None:
+        return ""
+    numbers: dict[str, int] = {}
+    for item in rendered.records:
+        numbers[item.type] = numbers.get(item.type, 0) + len(item.values)
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
+
+
+def _note(wished: float | None, bound: Binding) -> str:
+    if bound.below_smallest:
+        return f"Less than the smallest share, {percent(bound.share)}: run by its cap."
+    if wished is not None and wished > bound.share:
+        return f"Held at the greatest share, {percent(bound.share)}."
+    return ""
+
+
+class Rail(NamedTuple):
+    """A guard rail: what it looks at, its limit, what today shows, and where its default comes from."""
+
+    title: str
+    limit: str
+    now: str
+    is_broken: bool
+    source: str
+
+
+def rail_rows(ramp: Ramp, day: RampDay | None) -> list[Rail]:
+    """Return the guard rails beside the figures of a date."""
+    rails = rails_of(ramp)
+    return [_rail(name, getattr(rails, name), day) for name in RAILS]
+
+
+def _rail(name: str, limit: float, day: RampDay | None) -> Rail:
+    title, source = RAILS[name]
+    shown, broken = _seen(name, limit, day) if day else ("", False)
+    return Rail(title, _limit(name, limit), shown, broken, source)
+
+
+def _limit(name: str, limit: float) -> str:
+    if name in ("max_oldest_s", "max_clock_skew_s"):
+        return f"at most {limit:,.0f} s"
+    if name in ("min_sent", "emergency_min"):
+        return f"at least {limit:,.0f}"
+    return f"{'at least' if name.startswith('min') else 'below'} {100 * limit:g} %"
+
+
+def _seen(name: str, limit: float, day: RampDay) -> tuple[str, bool]:
+    """Return what a date shows of a guard rail, and whether it breaks it."""
+    tried = day.sent + day.deferred + day.bounced
+    if name == "min_sent":
+        return f"{day.sent:,}", False
+    if name == "min_sent_share":
+        return (f"{percent(day.sent / day.meant)} of {day.meant:,}", False) if day.meant else ("", False)
+    parts = {
+        "max_bounce_share": day.bounced,
+        "max_deferral_share": day.deferred,
+        "max_refusal_share": day.throttled + day.blocked,
+    }
+    if name not in parts or not tried:
+        return "", False
+    share = parts[name] / tried
+    return f"{percent(share)} ({parts[name]:,} of {tried:,})", share >= limit and tried >= _least(day)
+
+
+def _least(day: RampDay) -> int:
+    return rails_of(day.ramp).min_sent
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """A decision for its page. figures: of the date that it rests on."""
+
+    decision: RampDecision
+    at: Clock | None
+    by: str
+    step: str
+    figures: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        row = self.decision
+        return {
+            "date": row.local_date.isoformat(),
+            "at": row.at.isoformat(),
+            "by": row.person or row.decided_by,
+            "change": row.change,
+            "step": None if row.step is None else row.step + 1,
+            "why": row.why,
+            "evidence": row.evidence,
+            "operation": row.operation_id,
+            "written": row.is_written if row.share is not None else None,
+        }
+
+
+def decision_rows(ramp: Ramp, now: datetime, limit: int = DECISIONS_SHOWN) -> list[DecisionRow]:
+    """Return a ramp's newest decisions, newest first."""
+    return [_decision(row, now) for row in ramp.decisions.select_related("operation")[:limit]]
+
+
+def _decision(row: RampDecision, now: datetime) -> DecisionRow:
+    return DecisionRow(
+        row,
+        clock(row.at, now),
+        row.person if row.decided_by == DecidedBy.PERSON else row.get_decided_by_display(),
+        "out" if row.step is None else f"day {row.step + 1}",
+        _figures(row.evidence),
+    )
+
+
+def _figures(seen: dict[str, Any] | None) -> str:
+    if seen is None:
+        return ""
+    return (
+        f"{seen['day']}: {seen['sent']:,} sent of {seen['meant']:,} meant, {seen['deferred']:,} deferred, "
+        f"{seen['bounced']:,} bounced, {seen['throttled']:,} throttled, {seen['blocked']:,} blocked; "
+        f"{100 * seen['coverage']:.0f} % of its log read"
+    )
+
+
+class DayRow(NamedTuple):
+    """A date, planned and actual."""
+
+    day: RampDay
+    share: str
+    actual_share: str
+    overshoot: str
+
+
+def day_rows(ramp: Ramp) -> list[DayRow]:
+    """Return a ramp's dates, newest first."""
+    return [
+        DayRow(
+            day,
+            percent(day.share) if day.share is not None else "",
+            percent(day.sent / day.total) if day.total else "",
+            f"{day.sent - day.cap:,}" if day.cap is not None and day.sent > day.cap else "",
+        )
+        for day in ramp.days.order_by("-date")[:DAYS_SHOWN]
+    ]
+
+
+def today_of(ramp: Ramp, now: datetime) -> RampDay | None:
+    """Return the figures of the local date that it is, None before the first look at it."""
+    return ramp.days.filter(date=days_of(ramp).date_of(now)).first()
+
+
+def warming(now: datetime | None = None) -> dict[int, str]:
+    """Return for each instance what its address's ramp says, "warming, day 3 of 14", by instance id."""
+    now = now or timezone.now()
+    live = list(Ramp.objects.filter(state__in=(RampState.RUNNING, RampState.PAUSED)))
+    if not live:
+        return {}
+    owners = Address.objects.filter(ip__in=[ramp.address for ramp in live], instance__removed_at=None)
+    by_ip = dict(owners.values_list("ip", "instance_id"))
+    return {by_ip[ramp.address]: position(ramp) for ramp in live if ramp.address in by_ip}
+
+
+def as_json(ramp: Ramp, now: datetime) -> dict[str, Any]:
+    """Return a ramp with its decisions and dates, for programs."""
+    (row,) = ramp_rows(Ramp.objects.filter(pk=ramp.pk), now)
+    return row.as_json() | {
+        "schedule": ramp.schedule_name,
+        "source": ramp.source,
+        "time_zone": ramp.time_zone,
+        "decisions": [one.as_json() for one in decision_rows(ramp, now)],
+        "days": [_day_json(one.day) for one in day_rows(ramp)],
+    }
+
+
+def _day_json(day: RampDay) -> dict[str, Any]:
+    names = ("step", "share", "cap", "expected", "sent", "total", "meant", "deferred", "bounced", "blocked")
+    return {"date": day.date.isoformat()} | {name: getattr(day, name) for name in names}
