@@ -8,6 +8,7 @@ from datetime import datetime
 
 from relays.domain.shares import percent
 from relays.domain.words import count, span, visible
+from relays.selectors.beside import Fact
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import Markup, markup
@@ -22,7 +23,7 @@ _CELL = (
     '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
     "{hour}"
     '<span class="sub"><span>{others}</span>{age}</span>'
-    '<span class="sub"><span>{place}</span></span>{redirect}{trouble}</a></li>'
+    '<span class="sub"><span>{place}</span></span>{fact}{redirect}{trouble}</a></li>'
 )
 # The separators are for the eye, the words for who hears them; the legend is the table's head.
 _HOUR = (
@@ -31,6 +32,7 @@ _HOUR = (
 )
 _SHARE = "<span>{share} deferred</span>"
 _NOT_COUNTED = markup('<span class="sub hour"><span class="none">log not read yet</span></span>')
+_FACT = '<span class="sub fact">{text}</span>'
 _TROUBLE = '<span class="sub trouble">{host} {state}</span>'
 _REDIRECT = '<span class="sub redirect tone-{tone}">redirected {figures}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
@@ -43,8 +45,11 @@ def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
     addresses: str,
     redirect: Redirected | None,
     now: datetime,
+    fact: Fact | None = None,
 ) -> Markup:
-    """Return an instance as a list item; url: the pages of instances, with {} for an id.
+    """Return an instance as a list item.
+
+    url: the pages of instances, with {} for an id; fact: what another app says of it.
 
     The figures of a host that is not fresh are the last known ones, and look and read so.
     """
@@ -65,6 +70,7 @@ def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
         age=moment(time_of(reading.sampled), now, stale=not host.fresh) or _NO_FIGURES,
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
         redirect=markup(_REDIRECT, tone=redirect.tone, figures=redirect.figures) if redirect else "",
+        fact=markup(_FACT, text=fact.text) if fact else "",
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
     )
 

@@ -20,6 +20,7 @@ from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, plural, span
 from relays.models import Provider, ProviderHour
 from relays.selectors.abnormal import Abnormal, May, abnormal_lines
+from relays.selectors.beside import Fact, facts_beside, lines_beside
 from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
@@ -115,8 +116,8 @@ def matrix(
         summary=f"{plural(len(present), 'instance')} on {plural(len(hosts), 'host')}",
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
-        rows=_rows(present, _Asked(hosts, stale, redirects, opened, now)),
-        abnormal=[*under_way, *redirect_lines(redirects, may), *lines],
+        rows=_rows(present, _Asked(hosts, stale, redirects, opened, now, facts_beside(now))),
+        abnormal=[*under_way, *redirect_lines(redirects, may), *lines_beside(now), *lines],
         abnormal_more=more,
     )
 
@@ -131,6 +132,8 @@ class _Asked:
     redirects: Mapping[int, Redirected]
     opened: Collection[str]
     now: datetime
+    # What other apps say of instances, by id.
+    facts: Mapping[int, Fact]
 
     def normal(self, reading: Reading) -> bool:
         """Whether an instance may fold away."""
@@ -171,6 +174,7 @@ def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
                 address.get(reading.id, ""),
                 asked.redirects.get(reading.id),
                 asked.now,
+                asked.facts.get(reading.id),
             )
             for reading in shown
         ]

@@ -1,0 +1,42 @@
+"""What other apps have to say on pages over instances: they register it at start-up.
+
+`relays` knows nothing of them; what is asked here is asked for all instances at once.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from relays.selectors.abnormal import Abnormal
+
+
+class Fact(NamedTuple):
+    """Something about an instance, in a few words, and the page that tells more."""
+
+    text: str
+    url: str
+
+
+_facts: list[Callable[[datetime], Mapping[int, Fact]]] = []
+_lines: list[Callable[[datetime], list[Abnormal]]] = []
+
+
+def register(
+    *, facts: Callable[[datetime], Mapping[int, Fact]], lines: Callable[[datetime], list[Abnormal]]
+) -> None:
+    """Have an app asked: for facts by instance id, and for lines of "abnormal now"."""
+    _facts.append(facts)
+    _lines.append(lines)
+
+
+def facts_beside(now: datetime) -> dict[int, Fact]:
+    """Return what there is to say of instances, by id."""
+    found: dict[int, Fact] = {}
+    for ask in _facts:
+        found |= ask(now)
+    return found
+
+
+def lines_beside(now: datetime) -> list[Abnormal]:
+    """Return the lines that other apps add to "abnormal now"."""
+    return [line for ask in _lines for line in ask(now)]
