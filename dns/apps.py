@@ -10,12 +10,15 @@ class DnsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make the operations on a relay name known, and what other pages show of relay names."""
+        """Make the operations on a relay name known, and what other pages show of relay names and ramps."""
+        from dns.selectors import ramps
         from dns.selectors.instances import instance_panel, out_of_dns_actions
         from dns.selectors.origins import origin_panel
         from dns.services.weights import KINDS
-        from relays.selectors import panels
+        from relays.selectors import beside, panels
         from relays.services import kinds
+
+        beside.register(facts=ramps.facts, lines=ramps.abnormal)
 
         for kind in KINDS:
             kinds.register(kind())

@@ -43,6 +43,12 @@ _FIELDS = [
     "format",
     "addresses",
     "enabled",
+    "relay_name",
+    "address",
+    "schedule",
+    "table",
+    "start_date",
+    "act",
 ]
 # They would end the visit, speak to the network, or take away what the others are about.
 _LEFT_OUT = {

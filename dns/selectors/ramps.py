@@ -6,24 +6,38 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from django.db.models import Prefetch, QuerySet
-from django.utils import timezone
+from django.urls import reverse
 
-from dns.domain.ramp import RAILS
-from dns.domain.ramp_days import Decided, next_due
-from dns.domain.schedule import Binding
+from dns.domain.ramp import RAILS, Guardrails, is_emergency
+from dns.domain.ramp_days import Decided, Span, next_due
+from dns.domain.schedule import Binding, Step
 from dns.domain.weights import CannotRender, Rendered, Rendering, percent, render
-from dns.models import DecidedBy, Out, Ramp, RampDay, RampDecision, RampState
-from dns.services.ramp_days import binding, days_of, rails_of, spacing, steps_of, volume
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampDay, RampDecision, RampState
+from dns.services.ramp_days import (
+    EMERGENCY_WITHIN,
+    binding,
+    counted,
+    days_of,
+    instance_of,
+    rails_of,
+    spacing,
+    steps_of,
+    volume,
+)
 from dns.services.ramp_decisions import weights_with
 from relays.domain.words import plural
 from relays.models import Address
+from relays.selectors.abnormal import Abnormal
+from relays.selectors.beside import Fact
 from relays.selectors.figures import Clock, clock, moment
 
 # Decisions that a ramp's page shows.
 DECISIONS_SHOWN = 60
 # Of these one is not a guard's, or the ramp needs a look anyway.
 _NEWEST = 20
-# Its page draws no more dates than this.
+# The task looks at each ramp every minute.
+_LATE = timedelta(minutes=5)
+# Its page shows no more dates than this.
 DAYS_SHOWN = 400
 
 
@@ -149,6 +163,10 @@ class CalendarDay(NamedTuple):
     expected: str
     binds: str
     note: str
+    # The same for the chart: percent, recipients.
+    share_number: float
+    cap_number: int | None
+    expected_number: int
 
 
 class Calendar(NamedTuple):
@@ -159,17 +177,19 @@ class Calendar(NamedTuple):
 
 
 def calendar(ramp: Ramp, now: datetime) -> Calendar:
-    """Return the days of a ramp, which may be a draft, from its start date on."""
+    """Return the days of a ramp that come, if nothing holds it: of a draft all of them."""
     daily = volume(ramp.relay_name, now)
     known: dict[float, tuple[Rendered | None, str]] = {}
     days = []
-    for number, step in enumerate(steps_of(ramp)):
+    first = 0 if ramp.step is None else ramp.step + 1
+    day = ramp.start_date if ramp.out == Out.UNSTARTED else days_of(ramp).date_of(now) + timedelta(days=1)
+    for number, step in enumerate(steps_of(ramp)[first:], first):
         bound = binding(ramp, number, daily)
         if bound.share not in known:
             known[bound.share] = _rendered(ramp, bound.share)
         rendered, weights = known[bound.share]
-        day = ramp.start_date + timedelta(days=number)
         days.append(_calendar_day(ramp, number, day, step.share, bound, rendered, weights))
+        day += timedelta(days=1)
     return Calendar(days, daily)
 
 
@@ -194,6 +214,9 @@ def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
         f"{bound.expected:,}",
         "cap" if bound.by == "cap" else "share",
         _note(wished, bound),
+        round(100 * bound.share, 2),
+        bound.cap,
+        bound.expected,
     )
 
 
@@ -239,46 +262,72 @@ class Rail(NamedTuple):
     source: str
 
 
-def rail_rows(ramp: Ramp, day: RampDay | None) -> list[Rail]:
-    """Return the guard rails beside the figures of a date."""
+def rail_rows(ramp: Ramp, day: RampDay | None, now: datetime) -> list[Rail]:
+    """Return the guard rails beside the figures of today."""
     rails = rails_of(ramp)
-    return [_rail(name, getattr(rails, name), day) for name in RAILS]
+    shown = _shown(ramp, day, rails, now) if day else {}
+    return [_rail(name, getattr(rails, name), shown.get(name)) for name in RAILS]
 
 
-def _rail(name: str, limit: float, day: RampDay | None) -> Rail:
+class _Shown(NamedTuple):
+    """What is seen of a guard rail now, and whether it breaks it."""
+
+    text: str
+    is_broken: bool = False
+
+
+def _rail(name: str, limit: float, shown: _Shown | None) -> Rail:
     title, source = RAILS[name]
-    shown, broken = _seen(name, limit, day) if day else ("", False)
-    return Rail(title, _limit(name, limit), shown, broken, source)
+    shown = shown or _Shown("")
+    return Rail(title, _limit(name, limit), shown.text, shown.is_broken, source)
 
 
 def _limit(name: str, limit: float) -> str:
-    if name in ("max_oldest_s", "max_clock_skew_s"):
+    if name in {"max_oldest_s", "max_clock_skew_s"}:
         return f"at most {limit:,.0f} s"
-    if name in ("min_sent", "emergency_min"):
+    if name in {"min_sent", "emergency_min"}:
         return f"at least {limit:,.0f}"
     return f"{'at least' if name.startswith('min') else 'below'} {100 * limit:g} %"
 
 
-def _seen(name: str, limit: float, day: RampDay) -> tuple[str, bool]:
-    """Return what a date shows of a guard rail, and whether it breaks it."""
+def _shown(ramp: Ramp, day: RampDay, rails: Guardrails, now: datetime) -> dict[str, _Shown]:
+    """Return what is seen of each guard rail; what a whole date must show is not broken before its end."""
     tried = day.sent + day.deferred + day.bounced
-    if name == "min_sent":
-        return f"{day.sent:,}", False
-    if name == "min_sent_share":
-        return (f"{percent(day.sent / day.meant)} of {day.meant:,}", False) if day.meant else ("", False)
-    parts = {
-        "max_bounce_share": day.bounced,
-        "max_deferral_share": day.deferred,
-        "max_refusal_share": day.throttled + day.blocked,
-    }
-    if name not in parts or not tried:
-        return "", False
-    share = parts[name] / tried
-    return f"{percent(share)} ({parts[name]:,} of {tried:,})", share >= limit and tried >= _least(day)
+    shown = {"min_sent": _Shown(f"{day.sent:,}")}
+    if day.meant:
+        shown["min_sent_share"] = _Shown(f"{percent(day.sent / day.meant)} of {day.meant:,}")
+    for name, part in (
+        ("max_bounce_share", day.bounced),
+        ("max_deferral_share", day.deferred),
+        ("max_refusal_share", day.throttled + day.blocked),
+    ):
+        if tried:
+            broken = tried >= rails.min_sent and part / tried >= getattr(rails, name)
+            shown[name] = _Shown(f"{percent(part / tried)} ({part:,} of {tried:,})", broken)
+    if day.counted_to is not None:
+        shown["min_coverage"] = _Shown("lines are missing" if day.has_gap else "up to now", day.has_gap)
+    return shown | _shown_of_instance(ramp, rails, now)
 
 
-def _least(day: RampDay) -> int:
-    return rails_of(day.ramp).min_sent
+def _shown_of_instance(ramp: Ramp, rails: Guardrails, now: datetime) -> dict[str, _Shown]:
+    instance = instance_of(ramp)
+    if instance is None:
+        return {}
+    shown: dict[str, _Shown] = {}
+    state, skew = getattr(instance, "state", None), instance.host.clock_skew_s
+    if state and state.oldest_s is not None:
+        shown["max_oldest_s"] = _Shown(f"{state.oldest_s:,} s", state.oldest_s > rails.max_oldest_s)
+    if skew is not None:
+        shown["max_clock_skew_s"] = _Shown(f"{abs(skew):,.1f} s", abs(skew) > rails.max_clock_skew_s)
+    seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
+    tried = seen.sent + seen.deferred + seen.bounced
+    broken = is_emergency(tried=tried, blocked=seen.blocked, rails=rails)
+    shown["emergency_min"] = _Shown(f"{tried:,}")
+    if tried:
+        shown["emergency_share"] = _Shown(
+            f"{percent(seen.blocked / tried)} ({seen.blocked:,} of {tried:,})", broken
+        )
+    return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,15 +408,134 @@ def today_of(ramp: Ramp, now: datetime) -> RampDay | None:
     return ramp.days.filter(date=days_of(ramp).date_of(now)).first()
 
 
-def warming(now: datetime | None = None) -> dict[int, str]:
-    """Return for each instance what its address's ramp says, "warming, day 3 of 14", by instance id."""
-    now = now or timezone.now()
-    live = list(Ramp.objects.filter(state__in=(RampState.RUNNING, RampState.PAUSED)))
-    if not live:
+@dataclass(frozen=True, slots=True)
+class RampPage:
+    """Everything that a ramp's page shows. day: today's figures, None before the first look."""
+
+    row: RampRow
+    day: RampDay | None
+    left: str
+    rails: list[Rail]
+    decisions: list[DecisionRow]
+    days: list[DayRow]
+    to_come: Calendar | None
+    looked: str
+    is_late: bool
+    restored: str
+
+    @property
+    def ramp(self) -> Ramp:
+        """The ramp."""
+        return self.row.ramp
+
+
+def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
+    """Return a ramp with all about it."""
+    (row,) = ramp_rows(Ramp.objects.filter(pk=ramp.pk), now)
+    day = today_of(ramp, now)
+    late = ramp.is_live and (ramp.looked_at is None or now - ramp.looked_at > _LATE)
+    return RampPage(
+        row=row,
+        day=day,
+        left=f"{max(0, day.cap - day.sent):,}" if day and day.cap is not None else "",
+        rails=rail_rows(ramp, day, now),
+        decisions=decision_rows(ramp, now),
+        days=day_rows(ramp),
+        to_come=calendar(ramp, now) if ramp.is_live else None,
+        looked=moment(ramp.looked_at, now, stale=late),
+        is_late=late,
+        restored=_words(ramp.before["weights"]),
+    )
+
+
+class Dated(NamedTuple):
+    """A date of a ramp. Shares in percent; None where there is none, or the date has not come."""
+
+    date: str
+    planned_share: float | None
+    actual_share: float | None
+    planned: int | None
+    cap: int | None
+    sent: int | None
+
+
+def dated(ramp: Ramp, now: datetime) -> list[Dated]:
+    """Return a ramp's dates for its chart: those that were, and those that come if nothing holds it."""
+    past = [_dated(day) for day in ramp.days.order_by("date")]
+    if not ramp.is_live:
+        return past
+    return past + [
+        Dated(day.date.isoformat(), day.share_number, None, day.expected_number, day.cap_number, None)
+        for day in calendar(ramp, now).days
+    ]
+
+
+def _dated(day: RampDay) -> Dated:
+    return Dated(
+        day.date.isoformat(),
+        None if day.share is None else round(100 * day.share, 2),
+        round(100 * day.sent / day.total, 2) if day.total else None,
+        day.expected,
+        day.cap,
+        day.sent,
+    )
+
+
+def rest_text(ramp: Ramp) -> str:
+    """Return the days that have not come, as the table that they are edited in."""
+    first = 0 if ramp.step is None else ramp.step + 1
+    return "\n".join(_line_of(step) for step in steps_of(ramp)[first:])
+
+
+def _line_of(step: Step) -> str:
+    share = "" if step.share is None else f"{100 * step.share:.6f}".rstrip("0").rstrip(".") + " %"
+    return f"{share} {step.cap or ''}".strip()
+
+
+def known_addresses() -> list[tuple[str, str]]:
+    """Return addresses that instances send from, with whose they are, for a form's suggestions."""
+    rows = Address.objects.filter(instance__removed_at=None).select_related("instance__host")
+    return [(row.ip, f"{row.instance.name} on {row.instance.host.name}") for row in rows.order_by("ip")[:500]]
+
+
+def facts(_now: datetime) -> dict[int, Fact]:
+    """Return for each instance what the ramps of its addresses say, "warming, day 3 of 14", by its id."""
+    found = list(Ramp.objects.filter(state__in=RAMPS_LIVE).order_by("pk"))
+    if not found:
         return {}
-    owners = Address.objects.filter(ip__in=[ramp.address for ramp in live], instance__removed_at=None)
+    owners = Address.objects.filter(ip__in=[ramp.address for ramp in found], instance__removed_at=None)
     by_ip = dict(owners.values_list("ip", "instance_id"))
-    return {by_ip[ramp.address]: position(ramp) for ramp in live if ramp.address in by_ip}
+    return {
+        by_ip[ramp.address]: Fact(position(ramp), reverse("dns:ramp", args=[ramp.pk]))
+        for ramp in found
+        if ramp.address in by_ip
+    }
+
+
+def abnormal(now: datetime) -> list[Abnormal]:
+    """Return a line for each ramp that is held, out for blocks, or cannot write its records."""
+    rows = ramp_rows(Ramp.objects.filter(state=RampState.RUNNING), now)
+    return [_abnormal(row, now) for row in rows if row.tone in {"bad", "warn"}]
+
+
+def _abnormal(row: RampRow, now: datetime) -> Abnormal:
+    ramp = row.ramp
+    page = reverse("dns:ramp", args=[ramp.pk])
+    return Abnormal(
+        id=f"ramp-{ramp.pk}",
+        subject=ramp.address,
+        where="ramp",
+        url=page,
+        state="blocked" if ramp.out == Out.BLOCK else "ramp held",
+        tone=row.tone,
+        since=None,
+        figures=f"{row.position} under {ramp.relay_name}. {row.why}",
+        reason="",
+        quote="",
+        moment=moment(ramp.looked_at, now, stale=_is_old(ramp.looked_at, now)),
+        action="Ramp",
+        action_url=page,
+    )
 
 
 def as_json(ramp: Ramp, now: datetime) -> dict[str, Any]:

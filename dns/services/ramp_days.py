@@ -21,6 +21,8 @@ from relays.selectors.logs import log_source
 BUCKET_S = 300
 DAY_S = 24 * 3600
 VOLUME_DAYS = 30
+# What is looked at for an emergency.
+EMERGENCY_WITHIN = timedelta(minutes=15)
 # A host whose clock was compared longer ago says nothing about it now.
 _SKEW_HOLDS = timedelta(minutes=10)
 # Of a log: after these, lines may be missing from what was counted.

@@ -7,6 +7,7 @@ from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad,
 from dns.domain.ramp_days import Span, due, missed
 from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampState
 from dns.services.ramp_days import (
+    EMERGENCY_WITHIN,
     bad_in_a_row,
     binding,
     counted,
@@ -25,7 +26,6 @@ from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
 
 logger = logging.getLogger(__name__)
 
-EMERGENCY_WITHIN = timedelta(minutes=15)
 _A_DAY = timedelta(days=1)
 # As far back as decisions in a row are looked for.
 _LOOK_BACK = 30

@@ -3,7 +3,7 @@
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -73,7 +73,7 @@ def draft(wish: Wish, now: datetime) -> Ramp:
     except BadGuardrails as error:
         raise ValidationError({"rails": str(error)}) from error
     _check_days(wish)
-    return Ramp(
+    ramp = Ramp(
         relay_name=wish.relay_name,
         address=address,
         schedule_name=printable(wish.schedule_name, 80),
@@ -87,8 +87,13 @@ def draft(wish: Wish, now: datetime) -> Ramp:
         rails={name: value for name, value in rails.as_json().items() if value != getattr(_DEFAULTS, name)},
         created_at=now,
     )
+    today = days_of(ramp).date_of(now)
+    if not today <= ramp.start_date <= today + _FURTHEST:
+        raise ValidationError({"start_date": "The first date lies in the past, or more than a year ahead."})
+    return ramp
 
 
+_FURTHEST = timedelta(days=366)
 _DEFAULTS = Guardrails()
 
 
@@ -118,8 +123,6 @@ def start(*, wish: Wish, user: User, actor: Actor, reason: str) -> Ramp:
         item for item in checklist(wish.relay_name, ramp.address) if item.is_needed and not item.met
     ]:
         raise ValidationError({"address": [f"{item.title}: {item.text}" for item in lacking]})
-    if ramp.start_date < days_of(ramp).date_of(now):
-        raise ValidationError({"start_date": "The first date lies in the past."})
     ramp.started_by, ramp.reason = user.get_username(), printable(reason.strip(), 500)
     try:
         with transaction.atomic():

@@ -116,7 +116,7 @@
 
   // --- keyboard
 
-  var goTo = { m: "/", q: "/queues/", t: "/trace/", h: "/hosts/", p: "/providers/" };
+  var goTo = { m: "/", q: "/queues/", t: "/trace/", h: "/hosts/", p: "/providers/", r: "/ramps/" };
   var waitingForPlace = false;
 
   function typing(target) {

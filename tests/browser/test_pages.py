@@ -26,6 +26,7 @@ from tests.factories import (
     samples_make,
     snapshot_make,
 )
+from tests.ramps import ramp_row, relay_name_row
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ2XF2vJ5vLbQ1u1pS7k7m9gq0b6hC0mQ1X2b6H0x0a"
@@ -95,6 +96,7 @@ def paths() -> list[str]:
         "/trace/",
         "/audit/",
         "/password/",
+        *ramp_paths(),
     ]
 
 
@@ -133,6 +135,16 @@ def relay_name_paths() -> list[str]:
         planned_at=now - timedelta(hours=1), requested_by_name="anna",
     )  # fmt: skip
     return ["/relay-names/", f"/relay-names/{row.pk}/", f"/operations/{old.pk}/"]
+
+
+def ramp_paths() -> list[str]:
+    """Make ramps, and return the addresses of the pages that show them."""
+    name = relay_name_row()
+    ramp = ramp_row(name)
+    ramp_row(name, address="192.0.2.13", state="paused")
+    ramp_row(name, address="192.0.2.14", trouble="No address would be left: all mail would stop.")
+    ramp_row(name, address="192.0.2.15", state="done", ended_at=timezone.now())
+    return ["/ramps/", f"/ramps/{ramp.pk}/", f"/ramps/{ramp.pk}/edit/", "/ramps/new/"]
 
 
 def queue_paths(instance: Instance) -> list[str]:

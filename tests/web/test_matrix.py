@@ -125,7 +125,7 @@ def test_the_number_of_queries_does_not_grow_with_the_fleet(viewer: Client) -> N
     with CaptureQueriesContext(connection) as large:
         viewer.get("/")
     # Two of them tell what the viewer may do, and one whom relay names lead to.
-    assert len(large) == len(small) <= 14
+    assert len(large) == len(small) <= 16
 
 
 def test_abnormal_now_is_worst_first_with_what_since_when_and_the_words() -> None:

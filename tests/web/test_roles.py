@@ -96,6 +96,12 @@ ROUTES = {
     "dns:relay-name-accept": ("POST", OPERATOR),
     "dns:relay-name-change": ("POST", OPERATOR),
     "dns:relay-name-plan": ("POST", OPERATOR),
+    "dns:ramp-list": ("GET", VIEWER),
+    "dns:ramp-new": ("POST", OPERATOR),
+    "dns:ramp": ("GET", VIEWER),
+    "dns:ramp-chart": ("GET", VIEWER),
+    "dns:ramp-steer": ("POST", OPERATOR),
+    "dns:ramp-edit": ("POST", OPERATOR),
     "relays:trace-form": ("GET", VIEWER),
     "relays:trace-begin": ("POST", VIEWER),
     "relays:trace": ("GET", VIEWER),
@@ -235,6 +241,9 @@ ASKS_AGAIN = {
     "relays:origin-remove",
     "relays:reason-rule-remove",
     "relays:operation-confirm",
+    "dns:ramp-new",
+    "dns:ramp-steer",
+    "dns:ramp-edit",
 }
 # Ends what its owner can make again at any time.
 _HARMLESS = {"token-remove"}
