@@ -164,13 +164,13 @@ def bind(step: Step, *, volume: int, smallest: float, largest: float) -> Binding
 
     volume: messages a day of the relay name; smallest: the least share that the rendering can give, above 0;
     largest: the most that the address may get. A share below the smallest is run by a cap: the address gets
-    the smallest share until it has carried its part.
+    the smallest share until it has carried its part, where a volume is known to take the part of.
     """
     wished = step.share if step.share is not None else _share_of_cap(step.cap, volume, largest)
     share = min(max(wished, smallest), largest)
     below = wished < smallest
     cap = step.cap
-    if below and step.share is not None:
+    if below and step.share is not None and volume:
         part = max(1, math.floor(step.share * volume))
         cap = part if cap is None else min(cap, part)
     by_share = round(share * volume)

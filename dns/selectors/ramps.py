@@ -213,7 +213,7 @@ def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
         _records(rendered),
         f"{bound.expected:,}",
         "cap" if bound.by == "cap" else "share",
-        _note(wished, bound),
+        _note(wished, bound, rails_of(ramp).min_sent),
         round(100 * bound.share, 2),
         bound.cap,
         bound.expected,
@@ -244,12 +244,16 @@ def _records(rendered: Rendered | None) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
 
 
-def _note(wished: float | None, bound: Binding) -> str:
+def _note(wished: float | None, bound: Binding, min_sent: int) -> str:
+    notes = []
     if bound.below_smallest:
-        return f"Less than the smallest share, {percent(bound.share)}: run by its cap."
-    if wished is not None and wished > bound.share:
-        return f"Held at the greatest share, {percent(bound.share)}."
-    return ""
+        how = "run by its cap" if bound.cap is not None else "no volume is known to cap it by"
+        notes.append(f"Less than the smallest share, {percent(bound.share)}: {how}.")
+    elif wished is not None and wished > bound.share:
+        notes.append(f"Held at the greatest share, {percent(bound.share)}.")
+    if 0 < bound.expected < min_sent:
+        notes.append(f"Fewer than the {min_sent:,} that a day must show: it would be held.")
+    return " ".join(notes)
 
 
 class Rail(NamedTuple):

@@ -110,7 +110,9 @@ def test_hostile_schedules_are_refused(value: object) -> None:
         # Less than the rendering can give: the smallest share, and a cap of the part that was wished.
         (Step(0.01, None), 10_000, Binding(0.03125, 100, "cap", 100, True)),
         (Step(0.01, 60), 10_000, Binding(0.03125, 60, "cap", 60, True)),
-        (Step(0.01, None), 0, Binding(0.03125, 1, "share", 0, True)),
+        # Of a volume that is not known no part is taken: one message a day would never show enough.
+        (Step(0.01, None), 0, Binding(0.03125, None, "share", 0, True)),
+        (Step(0.01, 40), 0, Binding(0.03125, 40, "share", 0, True)),
         # A cap alone: the share that brings it about, within what the name can give.
         (Step(None, 250), 1_000, Binding(0.25, 250, "share", 250, False)),
         (Step(None, 50), 1_000_000, Binding(0.03125, 50, "cap", 50, True)),

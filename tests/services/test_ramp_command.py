@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from dns.models import Ramp, RelayName
 from tests.dns_servers import Bind
 from tests.people import user_make
-from tests.ramps import MSN, NEW, OLD, instances_make, live, noon, primary_of, relay_name_make
+from tests.ramps import MSN, NEW, OLD, instances_make, live, mail, noon, primary_of, relay_name_make
 
 pytestmark = pytest.mark.django_db
 WHO = ("--user", "otto", "--reason", "a test")
@@ -48,6 +50,9 @@ def test_presets_name_their_sources() -> None:
 
 
 def test_a_plan_tells_the_checklist_and_every_day_and_starts_nothing(msn: RelayName) -> None:
+    told = command("start", MSN, NEW, "--preset", "ses-45", "--plan")
+    assert "Less than the smallest share, 3.1 %: no volume is known to cap it by." in told
+    mail(timezone.now().date() - timedelta(days=2), old=9_000, new=0)
     told = command("start", MSN, NEW, "--preset", "ses-45", "--plan")
     assert "met  An instance sends from it: msn-b on rustin" in told
     assert "not known  PTR and forward name agree" in told
