@@ -221,7 +221,6 @@ class RampDay(models.Model):
     counted_to = models.DateTimeField(null=True)
     # Lines of the log are known to be missing.
     has_gap = models.BooleanField(default=False)
-    capped_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["date"]
@@ -275,6 +274,8 @@ class RampDecision(models.Model):
         Operation, null=True, on_delete=models.SET_NULL, related_name="ramp_decisions"
     )
     attempt = models.PositiveSmallIntegerField(default=1)
+    # When it was mailed to the operators; of those that take the address out.
+    told_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]

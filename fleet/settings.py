@@ -193,6 +193,17 @@ RAMP_DAY_S = env.int("FLEET_RAMP_DAY_S", default=0) if REHEARSAL else 0
 if RAMP_DAY_S % 300 or RAMP_DAY_S < 0:
     raise ImproperlyConfigured("FLEET_RAMP_DAY_S is a number of 5-minute buckets, in seconds: 300, 600, ...")
 
+# --- Mail to the operators ----------------------------------------------------------------------
+# smtp://USER:PASSWORD@HOST:PORT, smtp+tls://..., or consolemail://; empty: nobody is mailed.
+EMAIL_URL = env.str("EMAIL_URL", default="")
+if EMAIL_URL:
+    vars().update(env.email_url("EMAIL_URL"))
+# A server that does not answer must not keep a worker.
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("FLEET_ALERTS_FROM", default="relay-fleet@localhost")
+# None given: the addresses of the operators' accounts.
+ALERTS_TO = env.list("FLEET_ALERTS_TO", default=[])
+
 # --- Celery -------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 if CELERY_BROKER_URL.startswith("filesystem:"):

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad, is_emergency
 from dns.domain.ramp_days import Span, due, missed
 from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampState
+from dns.services.ramp_alerts import tell
 from dns.services.ramp_days import (
     EMERGENCY_WITHIN,
     bad_in_a_row,
@@ -53,6 +54,7 @@ def run(*, ramp_id: int, now: datetime) -> None:
         # Another worker, or a person, was faster: the next run sees what they made of it.
         return
     write(ramp=ramp, now=now)
+    tell(ramp=ramp, now=now)
     Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
 
 
@@ -91,7 +93,6 @@ def _take_out_for_cap(ramp: Ramp, today: RampDay, now: datetime) -> None:
     why = [f"{today.sent:,} were sent on {today.date}, its number is {today.cap:,}."]
     choice = Choice(RampChange.CAP, ramp.step, why, 0.0, ramp={"out": Out.CAP, "capped_on": today.date})
     enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
-    RampDay.objects.filter(pk=today.pk).update(capped_at=now)
 
 
 def _decide(ramp: Ramp, now: datetime) -> None:

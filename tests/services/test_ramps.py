@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
 from django.utils import timezone
+from pytest_django import Settings
 
 from dns.domain.schedule import Step
 from dns.models import DecidedBy, Out, Ramp, RampChange, RampDay, RampState, RelayName, Weight
@@ -325,7 +327,7 @@ def test_at_its_cap_the_address_goes_out_and_comes_back_on_the_next_date(msn: Re
     live(ramp, midnight + timedelta(minutes=1))
     assert ramp.out == Out.NOT and parts(msn) == {NEW: 1, OLD: 9}
     row = RampDay.objects.get(date=day)
-    assert (row.cap, row.sent) == (500, 519) and row.capped_at is not None
+    assert (row.cap, row.sent) == (500, 519)
 
 
 def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_good_date(
@@ -454,3 +456,47 @@ def test_the_task_runs_every_live_ramp(ramp: Ramp) -> None:
     ramp_run.run_all(now=noon(tomorrow()))
     work()
     assert ramp.decisions.count() == 1
+
+
+def blocked(ramp: Ramp) -> datetime:
+    """Have the address blocked within minutes; return when that is seen."""
+    at = noon(ramp.start_date) + timedelta(minutes=40)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=at, sent=70, bounced=30, blocked=30)
+    return at + timedelta(minutes=5)
+
+
+def test_operators_are_mailed_once_when_an_address_is_taken_out(
+    begun: Ramp, otto: User, settings: Settings, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.EMAIL_URL = "smtp://mail.example.org"
+    otto.email = "otto@example.org"
+    otto.save()
+    at = blocked(begun)
+    live(begun, at)
+    live(begun, at + timedelta(minutes=1))
+    (mail_out,) = mailoutbox
+    assert mail_out.to == ["otto@example.org"]
+    assert mail_out.subject == f"[Relay Fleet] {NEW} is taken out of {MSN}"
+    assert "30 of 100 recipients were refused as blocked within 15 minutes." in mail_out.body
+
+
+def test_nobody_is_mailed_without_a_mail_server(begun: Ramp, mailoutbox: list[EmailMessage]) -> None:
+    live(begun, blocked(begun))
+    assert begun.out == Out.BLOCK and not mailoutbox
+
+
+def test_a_message_that_could_not_be_sent_is_tried_again(
+    begun: Ramp, settings: Settings, mailoutbox: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EMAIL_URL, settings.ALERTS_TO = "smtp://mail.example.org", ["ops@example.org"]
+    at = blocked(begun)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as away:
+        away.setattr(EmailMessage, "send", fail)
+        live(begun, at)
+    assert not mailoutbox
+    live(begun, at + timedelta(minutes=1))
+    assert [message.to for message in mailoutbox] == [["ops@example.org"]]
