@@ -18,7 +18,7 @@ class DnsConfig(AppConfig):
         from relays.selectors import beside, panels
         from relays.services import kinds
 
-        beside.register(facts=ramps.facts, lines=ramps.abnormal)
+        beside.register(facts=ramps.facts, lines=ramps.abnormal, address_page=ramps.address_page)
 
         for kind in KINDS:
             kinds.register(kind())

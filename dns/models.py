@@ -287,3 +287,18 @@ class RampDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.change} on {self.local_date}"
+
+
+class AddressNote(models.Model):
+    """What somebody wrote down about an address: a ticket with a provider, a delisting, a rest."""
+
+    address = models.GenericIPAddressField(db_index=True)
+    text = models.CharField(max_length=500)
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.text[:40]}"

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from dns.views import origins, ramps, relay_names, zones
+from dns.views import addresses, origins, ramps, relay_names, zones
 
 app_name = "dns"
 
@@ -17,6 +17,8 @@ urlpatterns = [
     path("relay-names/<int:pk>/change/", relay_names.relay_name_change, name="relay-name-change"),
     path("relay-names/<int:pk>/accept/", relay_names.relay_name_accept, name="relay-name-accept"),
     path("relay-names/<int:pk>/plan/<str:kind>/", relay_names.relay_name_plan, name="relay-name-plan"),
+    path("addresses/<str:ip>/", addresses.address_detail, name="address"),
+    path("addresses/<str:ip>/note/", addresses.address_note, name="address-note"),
     path("ramps/", ramps.ramp_list, name="ramp-list"),
     path("ramps/new/", ramps.ramp_new, name="ramp-new"),
     path("ramps/<int:pk>/", ramps.ramp_detail, name="ramp"),

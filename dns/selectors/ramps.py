@@ -516,6 +516,11 @@ def facts(_now: datetime) -> dict[int, Fact]:
     }
 
 
+def address_page(address: str) -> str:
+    """Return where an address's passport is."""
+    return reverse("dns:address", args=[address])
+
+
 def abnormal(now: datetime) -> list[Abnormal]:
     """Return a line for each ramp that is held, out for blocks, or cannot write its records."""
     rows = ramp_rows(Ramp.objects.filter(state=RampState.RUNNING), now)

@@ -19,14 +19,19 @@ class Fact(NamedTuple):
 
 _facts: list[Callable[[datetime], Mapping[int, Fact]]] = []
 _lines: list[Callable[[datetime], list[Abnormal]]] = []
+_address_pages: list[Callable[[str], str]] = []
 
 
 def register(
-    *, facts: Callable[[datetime], Mapping[int, Fact]], lines: Callable[[datetime], list[Abnormal]]
+    *,
+    facts: Callable[[datetime], Mapping[int, Fact]],
+    lines: Callable[[datetime], list[Abnormal]],
+    address_page: Callable[[str], str],
 ) -> None:
-    """Have an app asked: for facts by instance id, and for lines of "abnormal now"."""
+    """Have an app asked: for facts by instance id, lines of "abnormal now", and the page of an address."""
     _facts.append(facts)
     _lines.append(lines)
+    _address_pages.append(address_page)
 
 
 def facts_beside(now: datetime) -> dict[int, Fact]:
@@ -40,3 +45,8 @@ def facts_beside(now: datetime) -> dict[int, Fact]:
 def lines_beside(now: datetime) -> list[Abnormal]:
     """Return the lines that other apps add to "abnormal now"."""
     return [line for ask in _lines for line in ask(now)]
+
+
+def address_page(address: str) -> str:
+    """Return where an address has a page of its own; "" where it has none."""
+    return next((page(address) for page in _address_pages), "")

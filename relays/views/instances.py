@@ -15,7 +15,7 @@ from relays.charts.zone import zone_at
 from relays.domain.words import visible
 from relays.forms.instances import MatchForm
 from relays.models import Instance
-from relays.selectors.beside import facts_beside
+from relays.selectors.beside import address_page, facts_beside
 from relays.selectors.history import counts_over_time
 from relays.selectors.instances import AGES, age_table, instance_page, newest_snapshot
 from relays.selectors.outcome_page import outcome_page
@@ -50,8 +50,9 @@ def instance_detail(request: HtmxRequest, pk: int) -> HttpResponse:
     context = {
         "tag": tag,
         "poll_url": poll_url(request),
-        "page": instance_page(instance, now),
         "panels": instance_panels(instance, now),
+        "page": (page := instance_page(instance, now)),
+        "addresses": [(address, address_page(address)) for address in page.addresses],
         "fact": facts_beside(now).get(pk),
         "ages": AGES,
         "outcomes": outcome_page(instance, chosen, now),

@@ -144,7 +144,13 @@ def ramp_paths() -> list[str]:
     ramp_row(name, address="192.0.2.13", state="paused")
     ramp_row(name, address="192.0.2.14", trouble="No address would be left: all mail would stop.")
     ramp_row(name, address="192.0.2.15", state="done", ended_at=timezone.now())
-    return ["/ramps/", f"/ramps/{ramp.pk}/", f"/ramps/{ramp.pk}/edit/", "/ramps/new/"]
+    return [
+        "/ramps/",
+        f"/ramps/{ramp.pk}/",
+        f"/ramps/{ramp.pk}/edit/",
+        "/ramps/new/",
+        f"/addresses/{ramp.address}/",
+    ]
 
 
 def queue_paths(instance: Instance) -> list[str]:

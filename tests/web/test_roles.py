@@ -96,6 +96,8 @@ ROUTES = {
     "dns:relay-name-accept": ("POST", OPERATOR),
     "dns:relay-name-change": ("POST", OPERATOR),
     "dns:relay-name-plan": ("POST", OPERATOR),
+    "dns:address": ("GET", VIEWER),
+    "dns:address-note": ("POST", OPERATOR),
     "dns:ramp-list": ("GET", VIEWER),
     "dns:ramp-new": ("POST", OPERATOR),
     "dns:ramp": ("GET", VIEWER),
@@ -168,6 +170,7 @@ def address(name: str, arguments: dict[str, object]) -> str:
         "table": "no-such",
         "kind": "queue.run",
         "queue_id": "no-such",
+        "ip": "192.0.2.99",
     }
     kind = _ABOUT.get(name) or name.removeprefix("relays:").split("-")[0]
     values |= {"pk": arguments.get(kind, values["pk"]), "name": arguments["host"]}
