@@ -28,6 +28,7 @@ from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
 logger = logging.getLogger(__name__)
 
 _A_DAY = timedelta(days=1)
+_WRITTEN_WITHIN = timedelta(minutes=10)
 # As far back as decisions in a row are looked for.
 _LOOK_BACK = 30
 
@@ -42,10 +43,11 @@ def run_all(*, now: datetime) -> None:
 
 
 def run(*, ramp_id: int, now: datetime) -> None:
-    """Look at a ramp: guard the day, decide what is due, have it written."""
+    """Look at a ramp: note what was written, guard the day, decide what is due, have it written."""
     ramp = Ramp.objects.select_related("relay_name__zone").filter(pk=ramp_id, state__in=RAMPS_LIVE).first()
     if ramp is None:
         return
+    write(ramp=ramp, now=now)
     try:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)
         _guard(ramp, today, now)
@@ -99,7 +101,7 @@ def _decide(ramp: Ramp, now: datetime) -> None:
     """Decide for the local date, where that is due."""
     last = last_decided(ramp)
     today = due(days_of(ramp), now, start=ramp.start_date, last=last, spacing=spacing())
-    if today is None or ramp.state != RampState.RUNNING:
+    if today is None or ramp.state != RampState.RUNNING or _is_being_written(ramp, now):
         return
     if last is None or ramp.out == Out.UNSTARTED:
         verdict, seen = Verdict(Decision.START, 0, ("Its first date.",)), None
@@ -108,6 +110,13 @@ def _decide(ramp: Ramp, now: datetime) -> None:
         verdict = _verdict(ramp, seen, missed(last.date, today))
     enter(ramp=ramp, choice=_choice(ramp, verdict, seen, now), day=today, now=now, by=DecidedBy.RULE)
     refresh_day(ramp, _date(ramp, now), now)
+
+
+def _is_being_written(ramp: Ramp, now: datetime) -> bool:
+    """Whether a change is so fresh that its records are waited for: a guard's, a moment ago, is no doubt."""
+    newest = ramp.decisions.filter(share__isnull=False).first()
+    patience = min(_WRITTEN_WITHIN, spacing() / 3)
+    return newest is not None and not newest.is_written and abs(now - newest.at) < patience
 
 
 def _verdict(ramp: Ramp, seen: Evidence | None, dates_missed: int) -> Verdict:

@@ -1,7 +1,7 @@
 """Ramps on a real BIND: one decision a date, one write a decision, and nothing on data that is missing."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -328,6 +328,24 @@ def test_at_its_cap_the_address_goes_out_and_comes_back_on_the_next_date(msn: Re
     assert ramp.out == Out.NOT and parts(msn) == {NEW: 1, OLD: 9}
     row = RampDay.objects.get(date=day)
     assert (row.cap, row.sent) == (500, 519)
+
+
+def test_an_address_that_just_came_back_is_decided_about_once_its_records_are_written(
+    msn: RelayName, otto: User
+) -> None:
+    """The hour of decisions begins as the date does: what a guard began a moment ago is waited for."""
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)), opens=time())
+    midnight = datetime.combine(ramp.start_date, time(), UTC)
+    live(ramp, midnight)
+    mail(ramp.start_date, old=4_500, new=510)
+    live(ramp, midnight + timedelta(hours=13))
+    assert ramp.out == Out.CAP
+    known_to(midnight + DAY)
+    ramp_run.run(ramp_id=ramp.pk, now=midnight + DAY)
+    assert newest(ramp).change == "back"
+    work()
+    live(ramp, midnight + DAY + timedelta(minutes=1))
+    assert newest(ramp).change == "advance" and parts(msn) == {NEW: 1, OLD: 3}
 
 
 def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_good_date(
