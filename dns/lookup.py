@@ -13,6 +13,8 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.resolver
+import dns.reversename
 from dns.domain.records import RecordSet, plain
 from dns.domain.weights import is_slot
 from relays.remote.errors import RemoteError, Unreachable
@@ -177,3 +179,38 @@ def _query(ask: Ask, server: Server, name: str, kind: str, *, foreign: bool = Fa
     if not answer.flags & dns.flags.AA:
         raise Lame(f"{server} answers for {name} without authority.")
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a resolver answered: values, none where there are none, and for how long it holds them yet."""
+
+    values: tuple[str, ...]
+    ttl: int = 0
+
+
+def resolve(name: str, kind: str, *, resolver: Server | None = None, within_s: float = 3.0) -> Found:
+    """Ask a resolver, the machine's own where none is given. Raises Unreachable."""
+    try:
+        ask = _resolver(resolver)
+        answer = ask.resolve(name, kind, tcp=True, lifetime=within_s, raise_on_no_answer=False, search=False)
+    except dns.resolver.NXDOMAIN:
+        return Found(())
+    except (dns.exception.DNSException, OSError, ValueError) as error:
+        raise Unreachable(f"{name} could not be looked up: {error}") from error
+    if answer.rrset is None:
+        return Found(())
+    return Found(tuple(sorted(item.to_text().removesuffix(".") for item in answer)), answer.rrset.ttl)
+
+
+def pointer_name(address: str) -> str:
+    """Return the name under which an address's PTR record is."""
+    return str(dns.reversename.from_address(address))
+
+
+def _resolver(server: Server | None) -> dns.resolver.Resolver:
+    if server is None:
+        return dns.resolver.Resolver()
+    own = dns.resolver.Resolver(configure=False)
+    own.nameservers, own.port = [server.address], server.port
+    return own

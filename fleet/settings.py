@@ -186,6 +186,10 @@ WRITE_KEY_PATH = Path(env.str("FLEET_WRITE_KEY", default=str(DATA_DIR / "keys" /
 # How long a redirect outlives the last word from the console: relayctl takes 30 to 3,600 s.
 FLUSH_LEASE_S = env.int("FLEET_FLUSH_LEASE_S", default=900)
 
+# --- DNS ----------------------------------------------------------------------------------------
+# Who is asked for PTR and host records: "192.0.2.53" or "192.0.2.53:5300"; empty: the machine's resolver.
+RESOLVER = env.str("FLEET_RESOLVER", default="")
+
 # --- Ramps --------------------------------------------------------------------------------------
 # Days of so many seconds, for rehearsals alone: real addresses are judged by real days.
 REHEARSAL = env.bool("FLEET_REHEARSAL", default=False)

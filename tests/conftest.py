@@ -24,6 +24,8 @@ from tests.servers import PostgreSQL, RabbitMQ, Redis
 _DATA_DIR = tempfile.mkdtemp(prefix="fleet-tests-")
 atexit.register(shutil.rmtree, _DATA_DIR, ignore_errors=True)
 os.environ["FLEET_DATA"] = _DATA_DIR
+# No test asks the world; those that ask a resolver start one.
+os.environ["FLEET_RESOLVER"] = "127.0.0.1:1"
 os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
 
 # The browser's fixtures, for tests/browser/ and for the lab's own look at a page: Chromium starts once.

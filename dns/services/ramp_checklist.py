@@ -2,9 +2,22 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from dns.domain.records import address_type
+from dns.lookup import Found, pointer_name, resolve
 from dns.models import RAMPS_LIVE, Ramp, RelayName, Weight
+from dns.services.zones import parse_server
 from relays.domain.health import State
+from relays.domain.text import printable
 from relays.models import Address, Instance
+from relays.remote.errors import RemoteError
+
+# A resolver tells what is left of a TTL: below this a record was not meant to last for a day.
+_SHORT_TTL_S = 3600
+# Whoever owns the reverse zone may write as many PTR records as they like.
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +36,31 @@ class Item:
 
 
 def checklist(relay_name: RelayName, address: str) -> list[Item]:
-    """Return the items for an address under a relay name, those first without which nothing begins."""
-    found = Address.objects.filter(ip=address, instance__removed_at=None)
-    row = found.select_related("instance__host", "instance__state", "instance__provider").first()
-    instance = row.instance if row else None
-    items = [
-        _is_free(relay_name, address),
-        _has_instance(instance, address),
-        _others_are_warm(relay_name, address),
+    """Return the items for an address under a relay name. It asks a resolver: not within a transaction."""
+    instance = _instance(address)
+    return [
+        *needed(relay_name, address),
         *([_has_provider(relay_name, instance), _runs(instance)] if instance else []),
         _is_served_as_published(relay_name),
-        *_by_hand(address, instance),
+        _names_agree(address),
+        *([_helo_leads_back(instance, address)] if instance else []),
+        *_by_hand(address),
     ]
-    return sorted(items, key=lambda item: not item.is_needed)
+
+
+def needed(relay_name: RelayName, address: str) -> list[Item]:
+    """Return the items without which nothing begins; these are in the database."""
+    return [
+        _is_free(relay_name, address),
+        _has_instance(_instance(address), address),
+        _others_are_warm(relay_name, address),
+    ]
+
+
+def _instance(address: str) -> Instance | None:
+    found = Address.objects.filter(ip=address, instance__removed_at=None)
+    row = found.select_related("instance__host", "instance__state", "instance__provider").first()
+    return row.instance if row else None
 
 
 def _is_free(relay_name: RelayName, address: str) -> Item:
@@ -79,12 +104,50 @@ def _is_served_as_published(relay_name: RelayName) -> Item:
     return Item(title, not wrong, wrong or "As the newest check found.")
 
 
-def _by_hand(address: str, instance: Instance | None) -> list[Item]:
-    """Return what only a look at the outer DNS and the host tells, with how to look."""
-    name = instance.helo_name if instance else "its HELO name"
+def _names_agree(address: str) -> Item:
+    """Whether the address has a name that has the address."""
+    title = "PTR and forward name agree"
+    try:
+        names = _resolved(pointer_name(address), "PTR").values[:_MOST_NAMES]
+        agreeing = [name for name in names if address in _addresses_of(name, address).values]
+    except (RemoteError, ValidationError) as error:
+        return Item(title, None, printable(str(error), 200))
+    if not names:
+        return Item(title, False, f"{address} has no PTR record.")
+    told = printable(", ".join(agreeing or names), 200)
+    return Item(title, bool(agreeing), told if agreeing else f"{told} does not have {address}.")
+
+
+def _helo_leads_back(instance: Instance, address: str) -> Item:
+    """Whether the name that the instance greets with has the address, and how lasting that is meant."""
+    title, name = "HELO name has the address", instance.helo_name
+    if not name:
+        return Item(title, None, "The inventory does not tell its HELO name.")
+    try:
+        found = _addresses_of(name, address)
+    except (RemoteError, ValidationError) as error:
+        return Item(title, None, printable(str(error), 200))
+    if address not in found.values:
+        served = ", ".join(found.values) or "no address"
+        return Item(title, False, printable(f"{name} has {served}.", 200))
+    short = (
+        "" if found.ttl > _SHORT_TTL_S else f", of which {found.ttl:,} s are left: 86400 is good for a host"
+    )
+    return Item(title, True, printable(f"{name}{short}", 200))
+
+
+def _addresses_of(name: str, like: str) -> Found:
+    return _resolved(name, address_type(like))
+
+
+def _resolved(name: str, kind: str) -> Found:
+    """Ask the resolver of the settings, or the machine's. Raises RemoteError, and ValidationError."""
+    return resolve(name, kind, resolver=parse_server(settings.RESOLVER) if settings.RESOLVER else None)
+
+
+def _by_hand(address: str) -> list[Item]:
+    """Return what only people tell, with how to look."""
     return [
-        Item("PTR and forward name agree", None, f"dig -x {address}, and the A record of what it says"),
-        Item("HELO name has the address", None, f"dig {name or 'its HELO name'}"),
         Item("SPF of the sender domains covers it", None, f"dig TXT of each sender domain: ip4:{address}"),
         Item("On no block list", None, "ask the lists that the provider reads"),
         Item("Doctor is green", None, "on the host's page, under Doctor"),

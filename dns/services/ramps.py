@@ -25,7 +25,7 @@ from dns.models import (
     RelayName,
     Weight,
 )
-from dns.services.ramp_checklist import checklist
+from dns.services.ramp_checklist import needed
 from dns.services.ramp_days import binding, days_of, volume
 from dns.services.ramp_decisions import Choice, Moved, enter, subject_of
 from dns.services.weights import WeightsApply, weights_of
@@ -119,9 +119,7 @@ def start(*, wish: Wish, user: User, actor: Actor, reason: str) -> Ramp:
     ramp = draft(wish, now)
     if not reason.strip():
         raise ValidationError({"reason": "Say why: the reason stands in the audit trail."})
-    if lacking := [
-        item for item in checklist(wish.relay_name, ramp.address) if item.is_needed and not item.met
-    ]:
+    if lacking := [item for item in needed(wish.relay_name, ramp.address) if not item.met]:
         raise ValidationError({"address": [f"{item.title}: {item.text}" for item in lacking]})
     ramp.started_by, ramp.reason = user.get_username(), printable(reason.strip(), 500)
     try:
