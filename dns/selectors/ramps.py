@@ -12,7 +12,7 @@ from dns.domain.ramp import RAILS, Guardrails, is_emergency
 from dns.domain.ramp_days import Decided, Span, next_due
 from dns.domain.schedule import Binding, Step
 from dns.domain.weights import CannotRender, Rendered, Rendering, percent, render
-from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampDay, RampDecision, RampState
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
 from dns.services.ramp_days import (
     EMERGENCY_WITHIN,
     binding,
@@ -33,6 +33,8 @@ from relays.selectors.figures import Clock, clock, moment
 
 # Decisions that a ramp's page shows.
 DECISIONS_SHOWN = 60
+# After these a ramp is not where its schedule would have it.
+_HOLDING = (RampChange.HOLD, RampChange.STEP_BACK, RampChange.TAKE_OUT, RampChange.CAP)
 # Of these one is not a guard's, or the ramp needs a look anyway.
 _NEWEST = 20
 # The task looks at each ramp every minute.
@@ -135,7 +137,7 @@ def _held_by(ramp: Ramp, newest: RampDecision | None) -> str:
         return ""
     if ramp.trouble:
         return ramp.trouble
-    if newest is not None and newest.change in ("hold", "step_back", "take_out", "cap"):
+    if newest is not None and newest.change in _HOLDING:
         return f"{newest.get_change_display().capitalize()}. {' '.join(newest.why)}"
     return ""
 

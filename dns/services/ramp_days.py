@@ -14,7 +14,7 @@ from dns.domain.ramp_days import SPACING, Days, Decided, LocalDays, ShortDays, S
 from dns.domain.ramp_weights import largest_share, smallest_share
 from dns.domain.schedule import Binding, Step, bind, from_json
 from dns.domain.weights import Rendering, to_shares
-from dns.models import DecidedBy, PublishedState, Ramp, RampDay, RampDecision, RelayName
+from dns.models import DecidedBy, PublishedState, Ramp, RampChange, RampDay, RampDecision, RelayName
 from relays.models import Address, Instance, LogSource, Outcomes, OutcomesDay, Sample
 from relays.selectors.logs import log_source
 
@@ -267,7 +267,7 @@ def idle_in_a_row(decisions: Iterable[RampDecision]) -> int:
     number = 0
     for decision in decisions:
         seen = decision.evidence
-        if decision.change == "step_back" or seen is None or seen["sent"]:
+        if decision.change == RampChange.STEP_BACK or seen is None or seen["sent"]:
             break
         number += 1
     return number

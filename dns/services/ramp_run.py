@@ -3,9 +3,11 @@
 import logging
 from datetime import date, datetime, timedelta
 
+from django.db.models import Q
+
 from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad, is_emergency
 from dns.domain.ramp_days import Span, due, missed
-from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampState
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
 from dns.services.ramp_alerts import tell
 from dns.services.ramp_days import (
     EMERGENCY_WITHIN,
@@ -33,9 +35,18 @@ _WRITTEN_WITHIN = timedelta(minutes=10)
 _LOOK_BACK = 30
 
 
+# One that has finished while its address was out for the day has yet to bring it back.
+_TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
+    state=RampState.DONE,
+    pk__in=RampDecision.objects.filter(
+        change=RampChange.FINISH, share__isnull=False, is_written=False
+    ).values("ramp"),
+)
+
+
 def run_all(*, now: datetime) -> None:
-    """Run every live ramp; one that fails keeps no other from its turn."""
-    for pk in Ramp.objects.filter(state__in=RAMPS_LIVE).values_list("pk", flat=True):
+    """Run every ramp that goes on; one that fails keeps no other from its turn."""
+    for pk in Ramp.objects.filter(_TO_RUN).values_list("pk", flat=True):
         try:
             run(ramp_id=pk, now=now)
         except Exception:
@@ -44,10 +55,12 @@ def run_all(*, now: datetime) -> None:
 
 def run(*, ramp_id: int, now: datetime) -> None:
     """Look at a ramp: note what was written, guard the day, decide what is due, have it written."""
-    ramp = Ramp.objects.select_related("relay_name__zone").filter(pk=ramp_id, state__in=RAMPS_LIVE).first()
+    ramp = Ramp.objects.select_related("relay_name__zone").filter(_TO_RUN, pk=ramp_id).first()
     if ramp is None:
         return
     write(ramp=ramp, now=now)
+    if not ramp.is_live:
+        return
     try:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)
         _guard(ramp, today, now)
@@ -62,7 +75,7 @@ def run(*, ramp_id: int, now: datetime) -> None:
 
 def _guard(ramp: Ramp, today: RampDay, now: datetime) -> None:
     """Take the address out for a block or for its cap, and put it back on the date after that."""
-    if ramp.out == Out.CAP and ramp.capped_on != today.date:
+    if ramp.out == Out.CAP and ramp.capped_on is not None and today.date > ramp.capped_on:
         _put_back(ramp, today, now)
     elif ramp.out == Out.NOT and not _take_out_for_blocks(ramp, today, now):
         _take_out_for_cap(ramp, today, now)
@@ -145,7 +158,9 @@ def _choice(ramp: Ramp, verdict: Verdict, seen: Evidence | None, now: datetime) 
         case Decision.TAKE_OUT:
             share, fields = 0.0, {"out": Out.BLOCK}
         case Decision.FINISH:
-            fields = {"state": RampState.DONE, "ended_at": now}
+            fields = {"state": RampState.DONE, "ended_at": now, "out": Out.NOT}
+            if ramp.out == Out.CAP:
+                share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
         case Decision.HOLD:
             pass
     return Choice(

@@ -348,6 +348,32 @@ def test_an_address_that_just_came_back_is_decided_about_once_its_records_are_wr
     assert newest(ramp).change == "advance" and parts(msn) == {NEW: 1, OLD: 3}
 
 
+def test_a_ramp_that_finishes_while_its_address_is_out_for_the_day_brings_it_back(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.25, 500),))
+    day = ramp.start_date
+    live(ramp, noon(day))
+    mail(day, old=1_000, new=480)
+    morning = datetime.combine(day + DAY, time(8), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=morning - timedelta(hours=2), sent=600)
+    live(ramp, morning)
+    live(ramp, morning + timedelta(minutes=1))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    live(ramp, morning + timedelta(hours=2))
+    assert ramp.state == RampState.DONE and parts(msn) == {NEW: 1, OLD: 3}
+    assert newest(ramp).change == "finish" and newest(ramp).is_written
+
+
+def test_a_clock_that_is_set_back_puts_no_address_back(msn: RelayName, otto: User) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500),))
+    live(ramp, noon(ramp.start_date))
+    mail(ramp.start_date, old=4_500, new=510)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    live(ramp, noon(ramp.start_date) - 2 * DAY)
+    assert ramp.out == Out.CAP and ramp.decisions.count() == 2
+
+
 def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_good_date(
     begun: Ramp, msn: RelayName
 ) -> None:
