@@ -1,6 +1,7 @@
 """Ramps on a real BIND: one decision a date, one write a decision, and nothing on data that is missing."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -153,6 +155,27 @@ def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
             by=DecidedBy.RULE,
         )
     assert ramp.decisions.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_schedulers_that_run_at_the_same_time_make_one_decision_and_one_write(
+    ramp: Ramp, primary: Rfc2136
+) -> None:
+    before, at = primary.read(MSN).serial, noon(ramp.start_date)
+    known_to(at)
+
+    def look(_: int) -> None:
+        try:
+            ramp_run.run_all(now=at)
+            work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=8) as schedulers:
+        list(schedulers.map(look, range(16)))
+    live(ramp, at)
+    assert ramp.decisions.count() == 1 and Operation.objects.count() == 1
+    assert newest(ramp).is_written and primary.read(MSN).serial == before + 1
 
 
 @pytest.mark.parametrize(
