@@ -8,6 +8,7 @@ from relays.domain.flush import Account, Ranked
 from relays.domain.words import count, plural, visible
 from relays.models import Flush, FlushRecipient, Instance, Operation
 from relays.models.flush import FlushState
+from relays.selectors.beside import Fact, facts_beside
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import status_of
 from relays.selectors.instances import age_table, newest_snapshot
@@ -85,7 +86,8 @@ def choice_page(source: Instance, now: datetime, *, domains: list[str], target: 
         Choice(visible(name), count(int(str(total).replace(",", ""))), every or name in domains)
         for name, total in rows[:30]
     ]
-    ranked = candidates(source)
+    beside = facts_beside(now)
+    ranked = [_with_fact(item, beside.get(item.candidate.id)) for item in candidates(source)]
     healthy = [item.candidate.id for item in ranked if not item.problem]
     return ChoicePage(
         source=source,
@@ -95,6 +97,11 @@ def choice_page(source: Instance, now: datetime, *, domains: list[str], target: 
         chosen_target=target or (healthy[0] if healthy else 0),
         moment=moment(at, now, stale=not status_of(source.host, now).fresh),
     )
+
+
+def _with_fact(item: Ranked, fact: Fact | None) -> Ranked:
+    """Let what another app says of an instance speak against it: it warms up, say."""
+    return item._replace(problem=item.problem or fact.text) if fact else item
 
 
 def flush_panel(operation: Operation, now: datetime) -> FlushPanel | None:

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from dns.models import Out, Ramp, RampDay, RampState, RelayName
@@ -252,6 +253,12 @@ def test_the_matrix_and_the_instance_say_that_an_address_is_warming(ramp: Ramp, 
     instance = Address.objects.get(ip=NEW).instance
     assert "warming, day 3 of 14" in text(viewer, "/")
     assert f'href="/ramps/{ramp.pk}/"' in text(viewer, f"/instances/{instance.pk}/")
+
+
+def test_an_address_that_warms_up_is_not_ticked_as_the_target_of_a_flush(ramp: Ramp, otto: Client) -> None:
+    source = Instance.objects.get(name="msn-a")
+    page = text(otto, reverse("relays:flush-new", args=[source.pk]))
+    assert "warming, day 3 of 14" in page and "checked" not in page.split("2. Where to")[1]
 
 
 def test_abnormal_now_names_ramps_that_are_held_or_out(ramp: Ramp, viewer: Client) -> None:
