@@ -82,8 +82,9 @@ def _preview(request: HttpRequest, form: RampForm, context: dict[str, Any]) -> R
     wish = form.wish()
     draft = ramps.draft(wish, now)
     seen = digest(canonical(_facts(draft)))
-    context |= {"calendar": read.calendar(draft, now), "checklist": checklist(wish.relay_name, draft.address)}
-    context |= {"draft": draft, "seen": seen}
+    items = checklist(wish.relay_name, draft.address)
+    context |= {"calendar": read.calendar(draft, now), "draft": draft, "seen": seen}
+    context |= {"checklist": items, "lacking": any(item.is_needed and not item.met for item in items)}
     if request.POST.get("do") != "start":
         return None
     if form.cleaned_data["seen"] != seen:

@@ -155,6 +155,12 @@ def test_only_what_was_seen_is_begun(msn: RelayName, otto: Client) -> None:
     assert AuditEvent.objects.get(action="ramp.start").actor_name == "otto"
 
 
+def test_what_is_needed_and_lacking_leaves_nothing_to_press(msn: RelayName, otto: Client) -> None:
+    page = preview(otto, fields(msn, address="192.0.2.99"))
+    assert 'value="start" disabled' in page and "once what is needed above is met" in page
+    assert 'value="start" disabled' not in preview(otto, fields(msn))
+
+
 def test_curves_and_tables_of_ones_own(msn: RelayName, otto: Client) -> None:
     curve = {"schedule": "linear", "days": "4", "first_share": "10", "last_share": "40"}
     assert "linear, 4 days" in preview(otto, fields(msn, **curve))
