@@ -10,8 +10,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dns.charts import shares_figure
-from dns.forms import RelayNameForm
+from dns.charts.shares import shares_figure
+from dns.forms.relay_names import RelayNameForm
 from dns.models import RelayName
 from dns.selectors.share_history import history_table, share_history
 from dns.selectors.shares import shares_of

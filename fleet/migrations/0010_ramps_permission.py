@@ -27,7 +27,7 @@ def give(apps, schema_editor):
 class Migration(migrations.Migration):
     dependencies = [
         ("fleet", "0009_weights_permission"),
-        ("dns", "0002_ramps"),
+        ("dns", "0003_ramps"),
     ]
 
     operations = [migrations.RunPython(give, migrations.RunPython.noop)]

@@ -27,7 +27,7 @@ def give(apps, schema_editor):
 class Migration(migrations.Migration):
     dependencies = [
         ("fleet", "0010_ramps_permission"),
-        ("dns", "0003_address_notes"),
+        ("dns", "0004_address_notes"),
     ]
 
     operations = [migrations.RunPython(give, migrations.RunPython.noop)]

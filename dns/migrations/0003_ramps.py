@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('dns', '0001_zones'),
+        ('dns', '0002_zone_origins'),
         ('relays', '0011_totals'),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('dns', '0002_ramps'),
+        ('dns', '0003_ramps'),
     ]
 
     operations = [
