@@ -10,18 +10,12 @@ class DnsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make the operations on a relay name known, and what other pages show of relay names and ramps."""
-        from dns.selectors import ramps
-        from dns.selectors.instances import instance_panel, out_of_dns_actions
-        from dns.selectors.origins import origin_panel
+        """Make the operations on a relay name known, and what there is to say beside instances."""
+        from dns.selectors.beside import Dns
         from dns.services.weights import KINDS
-        from relays.selectors import beside, panels
+        from relays.selectors import beside
         from relays.services import kinds
 
-        beside.register(facts=ramps.facts, lines=ramps.abnormal, address_page=ramps.address_page)
-
+        beside.register(Dns())
         for kind in KINDS:
             kinds.register(kind())
-        panels.register_origin_panel(origin_panel)
-        panels.register_instance_panel(instance_panel)
-        panels.register_row_action(out_of_dns_actions)

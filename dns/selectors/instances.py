@@ -10,8 +10,8 @@ from dns.domain.weights import percent, to_shares
 from dns.models import PublishedState, Weight
 from dns.services.weights import weights_of
 from relays.models import Address, Instance
+from relays.selectors.beside import Panel, RowAction
 from relays.selectors.figures import moment
-from relays.selectors.panels import Panel, RowAction
 from relays.selectors.readings import instance_urls
 
 

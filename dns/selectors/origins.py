@@ -15,8 +15,8 @@ from dns.selectors.shares import lua_ttl
 from relays.domain.words import count, visible
 from relays.models import Instance, Origin
 from relays.selectors.accepted import BUCKET_S, Volume, accepted
+from relays.selectors.beside import Panel
 from relays.selectors.outcomes import LATE, Counted, counted_of
-from relays.selectors.panels import Panel
 
 # A change is looked back on for so long: mail that its old records led to is no bypass.
 _LOOK_BACK = timedelta(hours=2)

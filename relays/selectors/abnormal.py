@@ -16,10 +16,10 @@ from relays.domain.health import State
 from relays.domain.reasons import RuleTable
 from relays.domain.words import plural, span, visible
 from relays.models import InstanceState, ReasonRule
+from relays.selectors.beside import RowAction, row_actions
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import joined, markup
-from relays.selectors.panels import RowAction, row_actions
 from relays.selectors.readings import Reading, instance_urls, time_of
 from relays.selectors.states import RANK, REMOVED, TONES, words
 from relays.services.reasons import rule_table, shipped_table

@@ -15,12 +15,11 @@ from relays.charts.zone import zone_at
 from relays.domain.words import visible
 from relays.forms.instances import MatchForm
 from relays.models import Instance
-from relays.selectors.beside import address_page, facts_beside
+from relays.selectors.beside import address_page, facts_beside, instance_panels
 from relays.selectors.history import counts_over_time
 from relays.selectors.instances import AGES, age_table, instance_page, newest_snapshot
 from relays.selectors.outcome_page import outcome_page
 from relays.selectors.outcomes import version_tag
-from relays.selectors.panels import instance_panels
 from relays.selectors.ranges import range_named
 from relays.selectors.tables import INSTANCE_TABLES
 from relays.services.instances import instance_match as match

@@ -16,7 +16,7 @@ from relays.domain.words import visible
 from relays.forms.origins import AdoptForm, OriginForm
 from relays.models import Client, Origin, Provider
 from relays.selectors import origins as read
-from relays.selectors.panels import origin_panels
+from relays.selectors.beside import origin_panels
 from relays.services import origins as services
 from relays.views.actors import actor_of
 from relays.views.recent import recently_authenticated

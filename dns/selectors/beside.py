@@ -1,0 +1,37 @@
+"""What zones, relay names and ramps add to the pages of instances and origins."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from dns.selectors import instances, origins, ramps
+from relays.models import Instance, Origin
+from relays.selectors.abnormal import Abnormal
+from relays.selectors.beside import Fact, Neighbour, Panel, RowAction
+
+
+class Dns(Neighbour):
+    """Which relay names lead to an instance, what its addresses' ramps say, and what origins need."""
+
+    def facts(self, now: datetime) -> Mapping[int, Fact]:
+        """Return "warming, day 3 of 14" and its like, by instance id."""
+        return ramps.facts(now)
+
+    def lines(self, now: datetime) -> list[Abnormal]:
+        """Return a line for each ramp that is held or out."""
+        return ramps.abnormal(now)
+
+    def row_actions(self, instance_ids: Collection[int]) -> Mapping[int, RowAction]:
+        """Offer to take instances out of DNS that relay names lead to."""
+        return instances.out_of_dns_actions(instance_ids)
+
+    def instance_panels(self, instance: Instance, now: datetime) -> list[Panel]:
+        """Show the relay names that lead there."""
+        return [instances.instance_panel(instance, now)]
+
+    def origin_panels(self, origin: Origin, now: datetime) -> list[Panel]:
+        """Show what the origin needs to use relay names."""
+        return [origins.origin_panel(origin, now)]
+
+    def address_page(self, address: str) -> str:
+        """Lead to the address's passport."""
+        return ramps.address_page(address)
