@@ -254,6 +254,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 300},
     },
     "run-ramps": {"task": "dns.tasks.run_ramps", "schedule": 60, "options": {"expires": 60}},
+    "tell-operators": {"task": "relays.tasks.tell_operators", "schedule": 60, "options": {"expires": 60}},
     "roll-up": {"task": "relays.tasks.roll_up", "schedule": 300, "options": {"expires": 300}},
     "reclassify": {"task": "relays.tasks.reclassify", "schedule": 300, "options": {"expires": 300}},
     "prune": {"task": "relays.tasks.prune", "schedule": 86400, "options": {"expires": 3600}},

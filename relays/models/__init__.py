@@ -1,5 +1,6 @@
 """Rows: what the console knows of hosts, instances and providers, and when it learned it."""
 
+from relays.models.alarm import Alarm
 from relays.models.audit import AuditEvent, AuditHead, AuditParams
 from relays.models.flush import Flush, FlushArrival, FlushRecipient, InstanceRedirect
 from relays.models.host import Host
@@ -37,6 +38,7 @@ __all__ = [
     "AcceptedDay",
     "AcceptedHour",
     "Address",
+    "Alarm",
     "AuditEvent",
     "AuditHead",
     "AuditParams",

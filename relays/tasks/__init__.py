@@ -7,6 +7,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from relays.services import (
+    alarms,
     anchors,
     collect,
     deletions,
@@ -28,6 +29,7 @@ __all__ = [
     "reclassify",
     "roll_up",
     "sweep_operations",
+    "tell_operators",
     "trace",
 ]
 
@@ -89,6 +91,12 @@ def sweep_operations() -> None:
 def anchor_audit() -> None:
     """Write the head of the audit trail where no change to the database reaches."""
     anchors.anchor_everywhere()
+
+
+@shared_task(name="relays.tasks.tell_operators", queue="operate")  # type: ignore[untyped-decorator]
+def tell_operators() -> None:
+    """Mail the operators what has gone wrong and lasts."""
+    alarms.look(now=timezone.now())
 
 
 @shared_task(name="relays.tasks.trace", queue="collect")  # type: ignore[untyped-decorator]
