@@ -62,6 +62,15 @@ def test_a_viewer_sees_shares_and_may_change_none(msn: RelayName, viewer: Client
     assert viewer.post(f"/relay-names/{msn.pk}/plan/weights.apply/").status_code == 403
 
 
+def test_a_relay_name_leads_to_a_ramp_of_one_of_its_addresses(
+    msn: RelayName, viewer: Client, operator: Client
+) -> None:
+    link = f"/ramps/new/?relay_name={msn.pk}"
+    assert link not in viewer.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert f'href="{link}">Start a ramp' in operator.get(f"/relay-names/{msn.pk}/").content.decode()
+    assert f'value="{msn.pk}" selected' in operator.get(link).content.decode()
+
+
 def test_an_answer_of_long_ago_shows_its_age(msn: RelayName, viewer: Client) -> None:
     RelayName.objects.filter(pk=msn.pk).update(served_at=timezone.now() - timedelta(days=3))
     for path in ("/relay-names/", f"/relay-names/{msn.pk}/"):
