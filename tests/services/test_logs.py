@@ -33,11 +33,15 @@ def sent(n: int) -> list[Any]:
 
 
 INVENTORY = [inventory_row("msn-a"), inventory_row("aol-a")]
-SNAPSHOT = [snapshot_row("msn-a"), snapshot_row("aol-a"), host_row()]
 
 
-def answers(sshd: Sshd, *rows: dict[str, Any], snapshot: list[dict[str, Any]] | None = None) -> None:
-    sshd.answers({"inventory": INVENTORY, "snapshot": snapshot or SNAPSHOT, "log.read": rows})
+def snapshot() -> list[dict[str, Any]]:
+    """Return what a host tells of its queues now: a reading of some minutes ago would be refused."""
+    return [snapshot_row("msn-a"), snapshot_row("aol-a"), host_row()]
+
+
+def answers(sshd: Sshd, *rows: dict[str, Any], queues: list[dict[str, Any]] | None = None) -> None:
+    sshd.answers({"inventory": INVENTORY, "snapshot": queues or snapshot(), "log.read": rows})
 
 
 def poll(host: Host) -> collect.Poll:
@@ -71,7 +75,9 @@ def test_the_request_carries_the_cursors_and_the_fleets_addresses(sshd: Sshd, ho
     instance_make(host_make("gone"), "msn-y", ip="198.51.100.98", removed_at=timezone.now())
     answers(sshd, log_row(MSN, 7), log_row(AOL, 8))
     poll(host)
-    script = reply_script(sshd.folder, {"snapshot": SNAPSHOT, "log.read": [log_row(MSN, 9), log_row(AOL, 9)]})
+    script = reply_script(
+        sshd.folder, {"snapshot": snapshot(), "log.read": [log_row(MSN, 9), log_row(AOL, 9)]}
+    )
     keep = f"""case $request in *log.read*) printf %s "$request" >{sshd.folder}/asked;; esac\n"""
     sshd.says(READ_REQUEST + keep + script.removeprefix(READ_REQUEST))
     poll(host)
@@ -95,7 +101,7 @@ def test_a_log_that_cannot_be_read_is_named_and_the_queue_is_known(sshd: Sshd, h
 
 
 def test_an_older_relayctl_tells_its_queues(sshd: Sshd, host: Host) -> None:
-    sshd.answers({"inventory": INVENTORY, "snapshot": SNAPSHOT})
+    sshd.answers({"inventory": INVENTORY, "snapshot": snapshot()})
     result = poll(host)
     assert (result.outcome, result.error) == (PollOutcome.COMPLETE, "")
     assert {found.condition for found in result.logs} == {"incomplete"}
@@ -117,7 +123,7 @@ def test_a_queue_reply_that_is_malformed_leaves_the_logs(sshd: Sshd, host: Host)
     answers(sshd, log_row(MSN, 1), log_row(AOL, 1))
     poll(host)
     bad = [snapshot_row("msn-a", sampled_at="yesterday")]
-    answers(sshd, log_row(MSN, 2), outcome_row(MSN, "msn-a", sent(5)), snapshot=bad)
+    answers(sshd, log_row(MSN, 2), outcome_row(MSN, "msn-a", sent(5)), queues=bad)
     result = poll(host)
     assert result.outcome == PollOutcome.INCOMPATIBLE
     assert host_state(host.last_outcome, host.last_success_at, timezone.now(), 60) == HostState.INCOMPATIBLE
@@ -141,7 +147,7 @@ def test_a_host_far_behind_takes_several_pieces_and_then_lets_go(
     load_shipped()
     asked = sshd.folder / "pieces"
     asked.write_text("0")
-    pieces = reply_script(sshd.folder, {"inventory": INVENTORY, "snapshot": SNAPSHOT, "log.read": []})
+    pieces = reply_script(sshd.folder, {"inventory": INVENTORY, "snapshot": snapshot(), "log.read": []})
     rows = [log_row(MSN, 7_777, behind_bytes=10**9), outcome_row(MSN, "msn-a", sent(5))]
     told = "\n".join(map(json.dumps, rows))
     # Each piece with the next cursor, on and on.
@@ -187,7 +193,7 @@ def test_the_state_follows_from_the_logs_of_the_same_poll(sshd: Sshd, host: Host
         log_row(AOL, 1, lines=0, first=None, last=None),
         outcome_row(MSN, "msn-a", sent(60), refused),
         {"kind": "replies", "source": MSN, "rows": [reply]},
-        snapshot=[*quiet, host_row()],
+        queues=[*quiet, host_row()],
     )
     poll(host)
     assert dict(InstanceState.objects.values_list("instance__name", "state")) == {
