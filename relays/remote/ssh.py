@@ -378,8 +378,7 @@ def _exchange(
         channel = transport.open_session(timeout=_left(deadline))
         channel.settimeout(_left(deadline))
         _start_command(transport, channel)
-        channel.sendall(payload)
-        channel.shutdown_write()
+        _send(transport, channel, payload)
     except paramiko.ChannelException as error:
         raise Refused(f"{_where(target)} refuses to open a session: {error.text}.") from error
     except (paramiko.SSHException, OSError, EOFError) as error:
@@ -391,6 +390,16 @@ def _exchange(
         return reader.read(sent_at)
     finally:
         channel.close()
+
+
+def _send(transport: paramiko.Transport, channel: paramiko.Channel, payload: bytes) -> None:
+    """Send the request whole, or as much as the command reads: one that is not there ends before, and says so."""
+    try:
+        channel.sendall(payload)
+        channel.shutdown_write()
+    except OSError:
+        if not (channel.closed and transport.is_active()):
+            raise
 
 
 def _start_command(transport: paramiko.Transport, channel: paramiko.Channel) -> None:

@@ -56,6 +56,12 @@ def nowhere(sshd: Sshd, port: int) -> Target:
     return replace(sshd.target(), port=port)
 
 
+def test_a_command_that_ends_before_it_has_read_the_request_is_heard(sshd: Sshd) -> None:
+    sshd.says("#!/bin/sh\necho 'sh: relayctl: not found' >&2\nexit 127\n")
+    output = ssh.request(sshd.target(), b"x" * 20_000_000)
+    assert (output.status, output.stderr) == (127, b"sh: relayctl: not found\n")
+
+
 def test_a_request_reaches_the_forced_command_and_both_streams_come_back(sshd: Sshd) -> None:
     sshd.says("#!/bin/sh\ncat; echo; echo problem >&2; echo half\nprintf rest; exit 7\n")
     output = ssh.request(sshd.target(), b"the payload")
