@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Self
 
@@ -28,11 +30,20 @@ UP_WITHIN_S = 180
 _NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"]
 
 
+# Below those that the kernel gives to connections, and other ones for each process of a parallel run: what is free
+# now is so when the server binds it.
+_PORTS_EACH = 4_000
+_FIRST_PORT = 12_000 + _PORTS_EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
+_OURS = range(_FIRST_PORT, _FIRST_PORT + _PORTS_EACH)
+_ports = cycle([*_OURS[os.getpid() % _PORTS_EACH :], *_OURS[: os.getpid() % _PORTS_EACH]])
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback address that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    for port in _ports:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("never: the ports begin again")
 
 
 def wait_for(happened: Callable[[], bool], what: str, within_s: float = UP_WITHIN_S) -> None:

@@ -134,7 +134,7 @@ def test_an_instance_is_killed_stopped_and_started_alone(fleet: Fleet, until: Wa
 
 def test_a_reboot_keeps_the_queue_and_changes_the_boot_id(fleet: Fleet, until: Wait) -> None:
     host = fleet.host("leslie")
-    fleet.provider.set_rule("throttle", provider="gmail", source="leslie")
+    fleet.provider.set_rule("throttle", source="leslie")
     fleet.send(3, domain="gmail.com", via="leslie")
     until(lambda: fleet.instance("leslie").counts()["deferred"] >= 3, "3 deferred messages")
     queued = {message["queue_id"] for message in fleet.instance("leslie").postqueue()}
