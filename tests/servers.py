@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -30,12 +30,12 @@ UP_WITHIN_S = 180
 _NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"]
 
 
-# Below those that the kernel gives to connections, and other ones for each process of a parallel run: what is free
-# now is so when the server binds it.
+# Below those that the kernel gives to connections, and other ones for each process of a parallel run: what is
+# free now is so when the server binds it.
 _PORTS_EACH = 4_000
 _FIRST_PORT = 12_000 + _PORTS_EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
 _OURS = range(_FIRST_PORT, _FIRST_PORT + _PORTS_EACH)
-_ports = cycle([*_OURS[os.getpid() % _PORTS_EACH :], *_OURS[: os.getpid() % _PORTS_EACH]])
+_ports: Iterator[int] = cycle([*_OURS[os.getpid() % _PORTS_EACH :], *_OURS[: os.getpid() % _PORTS_EACH]])
 
 
 def free_port() -> int:

@@ -393,7 +393,7 @@ def _exchange(
 
 
 def _send(transport: paramiko.Transport, channel: paramiko.Channel, payload: bytes) -> None:
-    """Send the request whole, or as much as the command reads: one that is not there ends before, and says so."""
+    """Send the request, or as much of it as the command reads: one that is not there ends sooner."""
     try:
         channel.sendall(payload)
         channel.shutdown_write()
