@@ -25,7 +25,7 @@ Argv = Sequence[str | Path]
 # Debian 12 has PostgreSQL 15, Debian 13 has 17.
 POSTGRESQL = next(iter(Path("/usr/lib/postgresql").glob("*/bin")), Path("/usr/lib/postgresql/15/bin"))
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-# Four files of tests run at a time, and the first of each begin with whatever takes longest to start.
+# Several files of tests run at a time, and the first of each begin with whatever takes longest to start.
 UP_WITHIN_S = 180
 _NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"]
 

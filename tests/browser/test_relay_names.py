@@ -112,7 +112,9 @@ def test_weights_are_set_by_slider_and_keyboard_with_a_preview(visit: Visit, msn
     page.keyboard.press("Enter")
     page.wait_for_url("**/operations/*/")
     confirm(page, "a new address")
-    assert visit.unexpected == []
+    # What is typed while a preview is on its way replaces it.
+    aborted = {"htmx:afterRequest, [object HTMLDivElement]", "htmx:sendAbort, [object HTMLDivElement]"}
+    assert set(visit.unexpected) <= aborted
 
 
 def test_a_weight_of_thousands_stays_one(visit: Visit) -> None:
