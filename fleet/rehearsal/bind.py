@@ -23,8 +23,8 @@ options {{
     empty-zones-enable no;
     notify no;
 }};
-controls {{ }};
-key "{key.key_name}" {{ algorithm {key.algorithm}; secret "{key.secret}"; }};
+include "{folder}/key.conf";
+controls {{ inet 127.0.0.1 port 953 allow {{ 127.0.0.1; }} keys {{ "{key.key_name}"; }}; }};
 zone "." {{ type primary; file "root.zone"; }};
 zone "{zone}" {{
     type primary;
@@ -35,12 +35,16 @@ zone "{zone}" {{
 """
 
 
+_KEY = 'key "{key.key_name}" {{ algorithm {key.algorithm}; secret "{key.secret}"; }};\n'
+
+
 def start(core: Core, zone: spec.Zone, *, access: Access, hosts: Hosts) -> None:
     """Configure and start BIND. Raises DidNotStart, with what it said, where it does not load its zones."""
     folder = core.disks_outside / "bind"
     folder.mkdir()
     (folder / "root.zone").write_text(zones.as_text(zones.root_records(hosts)))
     (folder / "relay.zone").write_text(zones.as_text(zones.relay_records(zone, hosts)))
+    (folder / "key.conf").write_text(_KEY.format(key=access))
     configuration = _CONFIGURATION.format(
         folder=core.disks / "bind",
         listen=f"{zone.address}; {network.management_address(core.slot, zone.octet)};",
@@ -54,3 +58,8 @@ def start(core: Core, zone: spec.Zone, *, access: Access, hosts: Hosts) -> None:
     )
     # Its own word: a port that is open may still answer SERVFAIL.
     wait_until(lambda: "all zones loaded" in log.read_text(errors="replace"), "BIND", log=log)
+
+
+def forget(core: Core) -> None:
+    """Have the resolver forget what it has looked up."""
+    core.namespace.run("/usr/sbin/rndc", "-k", f"{core.disks}/bind/key.conf", "-s", "127.0.0.1", "flush")

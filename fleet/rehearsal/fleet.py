@@ -59,6 +59,7 @@ class Fleet:
         self.state = State(name, state)
         self.logs = logs
         self.slot = 0
+        self._core: Core | None = None
         self.access: Access | None = None
         self.hosts: dict[str, Host] = {}
         self.origins: dict[str, Host] = {}
@@ -137,6 +138,12 @@ class Fleet:
                 if name == (host.name if instance.spec.plain else instance.name):
                     return instance
         raise RehearsalError(f"no instance '{name}'")
+
+    def forget_names(self) -> None:
+        """Have the resolver forget what it has looked up, as its TTLs would in time. Raises NotUp."""
+        if self._core is None:
+            raise NotUp(f"no rehearsal fleet '{self.name}' is up (./run fleet up makes one)")
+        bind.forget(self._core)
 
     def send(self, messages: int, *, domain: str, via: str) -> list[str]:
         """Hand messages for a domain straight to an instance; return the Message-IDs that it took."""
@@ -239,7 +246,7 @@ class Fleet:
 
     def _take(self, core: Core) -> None:
         """Name the hosts of a core, those that run with their namespaces."""
-        self.slot = core.slot
+        self.slot, self._core = core.slot, core
         running = namespaces.find(core.token)
         self.hosts = {each.name: Host(each, core, running.get(each.name)) for each in self._specs}
         self.origins = {each.name: Host(each, core, running.get(each.name)) for each in self._origin_specs}
