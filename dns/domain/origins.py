@@ -14,17 +14,25 @@ class Route:
 
 
 def transport_lines(routes: Iterable[Route]) -> list[str]:
-    """Return the lines of a Postfix transport map (transport(5)), the one for all other mail last.
+    """Return the lines of a Postfix transport map (transport(5)); relayhost() takes all other mail.
 
     Nexthops stand without brackets: Postfix asks for no MX record of a name in brackets, and draws none. A
     domain that two routes claim goes to the first.
     """
     nexthops: dict[str, str] = {}
     for route in routes:
-        for domain in route.domains or ("*",):
+        for domain in route.domains:
             nexthops.setdefault(domain, route.relay_name)
-    ordered = sorted(nexthops, key=lambda domain: (domain == "*", domain))
-    return [f"{domain} smtp:{nexthops[domain]}" for domain in ordered]
+    return [f"{domain} smtp:{nexthops[domain]}" for domain in sorted(nexthops)]
+
+
+def relayhost(routes: Iterable[Route]) -> str:
+    """Return where all mail goes that no line takes, "" where no route is for it.
+
+    Not a line `*` of the map: that takes an origin's own mail away from it too, which relayhost leaves alone
+    (postconf(5)), and the console does not know which domains are its own.
+    """
+    return next((route.relay_name for route in routes if not route.domains), "")
 
 
 def mynetworks(addresses: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import OuterRef, Q, Subquery
 
 from dns.domain.observed import is_beyond_chance, most_draws, observe
-from dns.domain.origins import Route, mynetworks, transport_lines
+from dns.domain.origins import Route, mynetworks, relayhost, transport_lines
 from dns.domain.weights import to_shares
 from dns.models import PublishedState, RelayName
 from dns.selectors.counts import counts_by_span, totals
@@ -31,8 +31,10 @@ class InstanceNeed:
     name: str
     host: str
     addresses: str
+    # "" where its log is not read up to now.
     hour: str
     day: str
+    has_taken: bool
     # Messages of the last hour that its published share makes it expect, where none came: "" otherwise.
     missed: str
 
@@ -53,6 +55,7 @@ class OriginNeeds:
 
     pk: int
     lines: list[str]
+    relayhost: str
     without_provider: list[str]
     clients: str
     needs: list[InstanceNeed]
@@ -67,9 +70,10 @@ def relay_names_of(origin: Origin) -> list[RelayName]:
     return list(found.prefetch_related("provider__domains").distinct())
 
 
-def transport_of(origin: Origin) -> list[str]:
-    """Return the lines of an origin's transport map."""
-    return transport_lines(_routes(relay_names_of(origin)))
+def transport_of(origin: Origin) -> tuple[list[str], str]:
+    """Return the lines of an origin's transport map, and its relayhost, "" where it needs none."""
+    routes = _routes(relay_names_of(origin))
+    return transport_lines(routes), relayhost(routes)
 
 
 def origin_panel(origin: Origin, now: datetime) -> Panel:
@@ -80,6 +84,7 @@ def origin_panel(origin: Origin, now: datetime) -> Panel:
 def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
     """Return what an origin needs, and what the relays' logs tell of it."""
     names = relay_names_of(origin)
+    routes = _routes(names)
     led_to = _led_to(names, now)
     volumes = accepted("instance_id", now=now, where=Q(client__origin=origin))
     by_instance = {pk: volume for (pk,), volume in volumes.items()}
@@ -90,7 +95,8 @@ def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
     known = {one.pk for one in instances}
     return OriginNeeds(
         pk=origin.pk,
-        lines=transport_lines(_routes(names)),
+        lines=transport_lines(routes),
+        relayhost=relayhost(routes),
         without_provider=[row.name for row in names if row.provider is None],
         clients=mynetworks(origin.clients.values_list("ip", flat=True)),
         needs=[_need(one, by_instance.get(one.pk, Volume()), missed, now) for one in instances],
@@ -162,8 +168,9 @@ def _need(instance: Instance, volume: Volume, missed: Mapping[str, int], now: da
         visible(instance.name),
         instance.host.name,
         ", ".join(addresses),
-        count(volume.hour),
-        count(volume.day),
+        count(volume.hour) if is_counted else "",
+        count(volume.day) if is_counted else "",
+        volume.day > 0,
         count(expected) if expected else "",
     )
 

@@ -17,9 +17,14 @@ def origin_transport(request: HttpRequest, pk: int) -> HttpResponse:
     """Return an origin's transport.relay as a file."""
     origin = get_object_or_404(Origin, pk=pk)
     made = timezone.now().isoformat(timespec="seconds")
-    lines = [f"# transport.relay of {visible(origin.name)}, as of {made}", *transport_of(origin)]
+    lines, rest = transport_of(origin)
+    heads = [f"# transport.relay of {visible(origin.name)}, as of {made}"]
+    if rest:
+        heads.append(
+            f"# All other mail: relayhost = {rest} in main.cf, which leaves the origin's own mail alone."
+        )
     return HttpResponse(
-        "\n".join(lines) + "\n",
+        "\n".join([*heads, *lines]) + "\n",
         content_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="transport.relay"'},
     )

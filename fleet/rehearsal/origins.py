@@ -15,9 +15,9 @@ def configure(instance: Instance, *, logs: str) -> None:
         if provider.slug not in ("therest", "home")
         for domain in provider.domains
     ]
-    lines.append(f"* smtp:{relay_name('therest', zone)}")
     files.write(instance.namespace.root, _TRANSPORT, "\n".join(lines) + "\n")
-    instance.configure(logs=logs, more=f"transport_maps = texthash:{_TRANSPORT}\n")
+    rest = f"relayhost = {relay_name('therest', zone)}\n"
+    instance.configure(logs=logs, more=f"transport_maps = texthash:{_TRANSPORT}\n{rest}")
 
 
 def zone_of(origin: str) -> spec.Zone:

@@ -72,8 +72,9 @@ def test_an_origins_own_transport_map_is_the_one_that_its_page_offers(
     register.register(fleet)
     for name, host in fleet.origins.items():
         theirs = set(host.path("/etc/postfix/transport.relay").read_text().splitlines())
-        offered = transport_of(Origin.objects.get(name=name))
+        offered, rest = transport_of(Origin.objects.get(name=name))
         assert theirs <= set(offered)
+        assert host.run(["postconf", "-h", "relayhost"]).stdout.strip() == rest
         host.path("/etc/postfix/transport.offered").write_text("\n".join(offered) + "\n")
         asked = ["postmap", "-q", "hotmail.com", "texthash:/etc/postfix/transport.offered"]
         assert host.namespace.run(*asked).stdout.strip() == f"smtp:msn.smtp.{name}.test"

@@ -44,11 +44,13 @@ def test_the_transport_map_is_ready_to_download(viewer: Browser, lists: Origin, 
     rest = RelayName.objects.create(
         zone=msn.zone, name="therest.smtp.example.org", provider=provider_make("rest", catch_all=True)
     )
-    comment, *lines = _file(viewer, lists)
+    comment, other, *lines = _file(viewer, lists)
     assert comment.startswith("# transport.relay of lists, as of ")
-    assert lines == [f"hotmail.com smtp:{msn.name}", f"live.com smtp:{msn.name}", f"* smtp:{rest.name}"]
+    assert other.startswith(f"# All other mail: relayhost = {rest.name} in main.cf")
+    assert lines == [f"hotmail.com smtp:{msn.name}", f"live.com smtp:{msn.name}"]
     page = _page(viewer, lists)
-    assert "3 lines of transport.relay" in page
+    assert "2 lines of transport.relay" in page
+    assert f"transport_maps = texthash:/etc/postfix/transport.relay relayhost = {rest.name} smtp_" in page
     assert f'<pre class="quote long mb-0">{CLIENT}, [2001:db8::31]</pre>' in page
 
 
@@ -69,11 +71,23 @@ def test_instances_that_took_its_mail_are_proven_and_others_are_not(
     viewer: Browser, lists: Origin, msn: RelayName
 ) -> None:
     mail_make({OLD: 60})
-    instance_make(host_make("cleveland"), "msn-c", ip=NEW)
+    instance_make(host_make("cleveland"), "msn-c", ip=NEW, outcomes_at=timezone.now())
     page = _page(viewer, lists)
     assert page.count("lets it relay") == 1 and page.count("not proven: nothing came") == 1
     assert "counted up to" in page
     assert "Past every relay name" not in page
+
+
+def test_what_came_to_an_instance_whose_log_was_never_read_is_not_known(
+    viewer: Browser, lists: Origin, msn: RelayName
+) -> None:
+    mail_make({OLD: 60})
+    instance_make(host_make("cleveland"), "msn-c", ip=NEW)
+    InstanceState.objects.filter(instance__name="msn-c").update(outcomes_at=None)
+    page = _page(viewer, lists)
+    assert "not known: its log is not read up to now" in page
+    assert page.count('<td class="num">not known</td>') == 2
+    assert "not proven" not in page
 
 
 def test_mail_past_every_relay_name_is_told(viewer: Browser, lists: Origin, msn: RelayName) -> None:
