@@ -15,16 +15,13 @@ def hosts_to_keep(
 ) -> tuple[RecordSet, ...]:
     """Return the host records of `now` that have to stay beside `new` until resolvers forget who named them.
 
-    now: what is served at and under the relay name; held: each version of it that a resolver may hold. One of
-    whose hosts any stays needs no other: its mail goes there.
+    now: what is served at and under the relay name; held: each version of it that a resolver may hold. All of
+    their hosts stay, also where another of them stays: a resolver that is told of a host's absence remembers
+    that for the zone's negative TTL (RFC 2308), and bounces its mail when the host comes back before.
     """
     staying = {item.name for item in new}
-    needed: set[str] = set()
-    for version in held:
-        hosts = _exchangers(name, version)
-        if hosts and all(is_slot(host, name) for host in hosts) and not hosts & staying:
-            needed |= hosts
-    return tuple(sorted(item for item in now if item.name in needed))
+    needed = {host for version in held for host in _exchangers(name, version) if is_slot(host, name)}
+    return tuple(sorted(item for item in now if item.name in needed - staying))
 
 
 def served_to(name: str, records: Sequence[RecordSet]) -> tuple[RecordSet, ...]:

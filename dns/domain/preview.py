@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from dns.domain.lasting import hosts_to_keep
 from dns.domain.records import RecordSet, difference
 from dns.domain.safety import Pool, find_unsafe
 from dns.domain.weights import CannotRender, NotOurs, Rendering, percent, read_back, render
@@ -33,24 +34,33 @@ class Preview:
 
 
 def preview(  # noqa: PLR0913 - keyword-only, each a fact
-    name: str, pool: Pool, *, rendering: Rendering, ttl: int, now: Sequence[RecordSet], allowed: Sequence[str]
+    name: str,
+    pool: Pool,
+    *,
+    rendering: Rendering,
+    ttl: int,
+    now: Sequence[RecordSet],
+    held: Sequence[Sequence[RecordSet]],
+    allowed: Sequence[str],
 ) -> Preview:
     """Return what a relay name would serve with a pool's weights.
 
-    now: what was served when somebody looked last; allowed: the zone's names that we may touch.
+    now: what was served when somebody looked last; held: the versions that resolvers may hold; allowed: the
+    zone's names that we may touch.
     """
     try:
         rendered = render(name, pool.weights, rendering=rendering, ttl=ttl)
     except CannotRender as error:
         return Preview(refusals=(str(error),))
     unsafe = find_unsafe(pool, served=_served(name, now), records=rendered.records, ttl=ttl, allowed=allowed)
+    kept = hosts_to_keep(name, rendered.records, now=now, held=held)
     shares = tuple(
         PreviewShare(address, percent(rendered.wanted[address]), percent(share))
         for address, share in sorted(rendered.published.items())
     )
     return Preview(
         shares=shares,
-        lines=tuple(difference(now, rendered.records).lines),
+        lines=tuple(difference(now, {*rendered.records, *kept}).lines),
         notes=rendered.notes,
         refusals=tuple(str(one) for one in unsafe if not one.overridable),
         overridable=tuple(str(one) for one in unsafe if one.overridable),

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from dns.domain.lasting import hosts_to_keep
+from dns.domain.lasting import hosts_to_keep, served_to
 from dns.domain.preview import Preview, preview
 from dns.domain.records import Change, RecordSet, difference, same
 from dns.domain.safety import Pool, Unsafe, WouldBeEmpty, find_unsafe
@@ -29,6 +29,7 @@ from dns.models import Method, PublishedState, RelayName, Weight
 from dns.publishing import Moved
 from dns.services.zones import (
     held_by_resolvers,
+    longest_ttl,
     publisher_of,
     read_primary,
     remember,
@@ -103,7 +104,9 @@ class _Publish(RelayNameKind):
 
     def moved(self, then: Plan, now: Plan) -> str:
         """Allow other names of the zone to change."""
-        return "" if then.facts == now.facts else "What is served has changed since the plan was made."
+        # Which hosts of old records stay depends on the clock: those that were confirmed are kept.
+        is_same = all(then.facts[fact] == now.facts[fact] for fact in ("now", "wanted", "led_to"))
+        return "" if is_same else "What is served has changed since the plan was made."
 
     def run(self, job: Job) -> str:
         """Publish, remember, verify."""
@@ -153,7 +156,7 @@ class _Publish(RelayNameKind):
                 return
             _store(row, facts["wanted"])
             reading = Reading(response["serial"], _sets(facts["records"]))
-            old_ttl = max((item.ttl for item in _sets(facts["now"])), default=0)
+            old_ttl = longest_ttl(_sets(facts["now"]))
             remember(
                 row,
                 reading,
@@ -285,6 +288,7 @@ def preview_weights(*, relay_name: RelayName, given: Mapping[str, Any]) -> Previ
         rendering=Rendering(relay_name.rendering),
         ttl=relay_name.ttl,
         now=_sets(state.records) if state else (),
+        held=held_by_resolvers(relay_name, now=timezone.now()),
         allowed=relay_name.zone.allowed_names,
     )
 
@@ -362,6 +366,7 @@ def _plan(row: RelayName, change: Change, rendered: Rendered, wanted: Wanted) ->
         facts={
             "now": [item.as_json() for item in change.now],
             "records": [item.as_json() for item in rendered.records],
+            "led_to": [item.as_json() for item in served_to(row.name, rendered.records)],
             "wanted": wanted,
         },
         notes=notes,

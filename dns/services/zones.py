@@ -79,9 +79,16 @@ def read_primary(relay_name: RelayName, *, also: Iterable[str] = ()) -> Reading:
 
 
 def held_by_resolvers(relay_name: RelayName, *, now: datetime) -> list[list[RecordSet]]:
-    """Return the versions of a relay name that a resolver may hold: the newest, and those of a TTL ago."""
+    """Return the versions of a relay name that a resolver may hold: the newest, and those of a TTL ago.
+
+    And the one before the newest as long as a name server may still serve it.
+    """
     states = list(relay_name.published.all()[:_VERSIONS])
-    held = states[:1] + [older for newer, older in pairwise(states) if newer.effective_at > now]
+    held = states[:1] + [
+        older
+        for place, (newer, older) in enumerate(pairwise(states))
+        if newer.effective_at > now or (place == 0 and relay_name.drift)
+    ]
     return [[RecordSet.from_json(item) for item in state.records] for state in held]
 
 
@@ -181,10 +188,23 @@ def relay_name_accept(*, relay_name: RelayName, actor: Actor) -> RelayName:
                 defaults=fields,
                 create_defaults={**fields, "is_warm": False},
             )
-        remember(relay_name, reading, wanted={**served.parts}, at=timezone.now(), old_ttl=0)
+        before = relay_name.published.first()
+        remember(
+            relay_name,
+            reading,
+            wanted={**served.parts},
+            at=timezone.now(),
+            # Nobody knows when it was changed: resolvers may hold what was there before for its whole TTL.
+            old_ttl=longest_ttl(RecordSet.from_json(item) for item in before.records) if before else 0,
+        )
         _audit(actor, "relay_name.accepted", subject_of(relay_name), {"parts": dict(served.parts)})
     check_relay_name(relay_name=relay_name)
     return relay_name
+
+
+def longest_ttl(records: Iterable[RecordSet]) -> int:
+    """Return for how many seconds resolvers may hold any of these."""
+    return max((item.ttl for item in records), default=0)
 
 
 def remember(  # noqa: PLR0913 - keyword-only, each a setting

@@ -19,6 +19,7 @@ from dns.services import zones as services
 from dns.services.relay_names import relay_name_change as change
 from dns.services.weights import AddressBack, AddressOut, WeightsApply, preview_weights
 from relays.charts.zone import zone_at
+from relays.domain.text import printable
 from relays.remote.errors import RemoteError
 from relays.selectors.figures import moment
 from relays.selectors.ranges import RANGES, range_named
@@ -114,7 +115,7 @@ def relay_name_accept(request: HttpRequest, pk: int) -> HttpResponse:
     except ValidationError as error:
         messages.error(request, f"{row.name} was left as it is: {' '.join(error.messages)}")
     except (RemoteError, CannotUnseal) as error:
-        messages.error(request, f"{row.name} was left as it is: {error}")
+        messages.error(request, f"{row.name} was left as it is: {printable(str(error), 300)}")
     else:
         messages.success(request, f"What is served at {row.name} is what is wanted from now on.")
     return redirect("dns:relay-name", pk)
@@ -140,7 +141,7 @@ def relay_name_plan(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
     except NotAllowed as error:
         raise PermissionDenied(str(error)) from error
     except (PlanRefused, RemoteError) as error:
-        messages.error(request, f"Nothing was planned for {row.name}: {error}")
+        messages.error(request, f"Nothing was planned for {row.name}: {printable(str(error), 1_000)}")
         return redirect("dns:relay-name", pk)
     return redirect("relays:operation", operation.pk)
 
