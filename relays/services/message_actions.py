@@ -21,7 +21,7 @@ from relays.models.operation import OperationState
 from relays.remote import relayctl, write
 from relays.remote.ssh import Limits
 from relays.services.doors import read_target, write_target
-from relays.services.job import Failed, Job, NoResult
+from relays.services.job import Failed, Job, NoResult, Unknown
 from relays.services.kinds import Kind, Plan, PlanRefused
 from relays.services.queue_actions import looked_up, response_of
 from relays.services.queue_filters import resolved
@@ -334,7 +334,13 @@ class Delete(MessageKind):
 
     def run(self, job: Job) -> str:
         """Hold them, and leave a row that says when they are due."""
-        done = Hold().act(job)
+        try:
+            done = Hold().act(job)
+        except Unknown as stopped:
+            # Nothing releases them by itself: somebody may have had some of them on hold before.
+            raise Unknown(
+                f"{stopped} Look at what is on hold there, and release what is to go on."
+            ) from stopped
         messages = _number(acted_on(job.operation, Hold.verb, also=frozenset({"already"})))
         if not messages:
             return f"{done.told(self.did)}. Nothing is left to delete."

@@ -18,6 +18,7 @@ from relays.models.operation import OperationState
 from relays.remote.errors import Refused
 from relays.services import deletions, message_actions, operations
 from relays.services.audit import Actor
+from relays.services.job import Unknown
 from relays.services.kinds import PlanRefused
 from relays.services.operations import NotAllowed
 from tests.factories import host_make, instance_make
@@ -387,3 +388,15 @@ def test_what_a_deletion_held_before_it_stopped_is_released(
     run(pending.follow_up)
     assert far.queues["4jWKWh04b5z0003"] == "hold"
     assert "hold" not in {far.queues[f"4jWKWh04b5z{n:04}"] for n in range(100) if n != 3}
+
+
+def test_where_nobody_knows_what_a_deletion_held_it_says_what_to_look_at(
+    far: FarSide, anna: User, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise Unknown("Whether message.hold 2 was done is not known.")
+
+    monkeypatch.setattr(message_actions.Hold, "act", stop)
+    operation = run(confirmed(instance, anna, "message.delete"))
+    assert operation.state == OperationState.UNKNOWN
+    assert operation.outcome.endswith("Look at what is on hold there, and release what is to go on.")
