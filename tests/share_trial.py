@@ -5,7 +5,7 @@ For the lab's tests and for bench/weights.py; Django is set up, and the fleet is
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -13,8 +13,9 @@ from django.utils import timezone
 from dns.models import RelayName
 from dns.selectors.shares import ShareRow, shares_of
 from fleet.rehearsal import Fleet, spec
-from relays.models import Accepted, Host, LogSource, Operation
+from relays.models import Accepted, Host, InstanceState, LogSource, Operation
 from relays.models.operation import OperationState
+from relays.selectors.accepted import BUCKET_S
 from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.collect import poll_host
@@ -98,7 +99,10 @@ class ShareTrial:
         newest = self.name.published.latest("at")
         self.name.published.filter(pk=newest.pk).update(effective_at=timezone.now() - timedelta(hours=1))
         self.poll()
-        rows = shares_of(self.name, now=now or timezone.now()).rows
+        # All mail is in: as it is when the bucket is over.
+        over = now or _bucket_end()
+        InstanceState.objects.update(outcomes_at=over)
+        rows = shares_of(self.name, now=over).rows
         return {self._instances[row.address].name: row for row in rows}
 
     def poll(self) -> None:
@@ -115,3 +119,7 @@ class ShareTrial:
             )
             for instance in self._instances.values()
         }
+
+
+def _bucket_end() -> datetime:
+    return datetime.fromtimestamp((time.time() // BUCKET_S + 1) * BUCKET_S, UTC)

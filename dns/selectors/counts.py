@@ -22,7 +22,8 @@ def counts_by_span(
     span_s: 300 or a whole multiple of it. origins: ids of those whose mail alone counts, where some are
     given; what the fleet's own instances handed over counts for nobody.
     """
-    owners = dict(_owned(addresses).values_list("instance_id", "ip"))
+    # Of removed instances too: what they took stays true.
+    owners = dict(Address.objects.filter(ip__in=list(addresses)).values_list("instance_id", "ip"))
     sent_by = Q(client__origin__in=origins) if origins else Q()
     table = _TABLES[max(width for width in _TABLES if width <= span_s)]
     rows = (
@@ -50,8 +51,5 @@ def totals(counts: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
 
 def instances_of(addresses: Iterable[str]) -> QuerySet[Instance]:
     """Return the present instances that send from these addresses."""
-    return Instance.objects.filter(pk__in=_owned(addresses).values("instance_id"))
-
-
-def _owned(addresses: Iterable[str]) -> QuerySet[Address]:
-    return Address.objects.filter(ip__in=list(addresses), instance__removed_at=None)
+    owners = Address.objects.filter(ip__in=list(addresses), instance__removed_at=None)
+    return Instance.objects.filter(pk__in=owners.values("instance_id"))

@@ -8,7 +8,7 @@ from dns.domain.observed import Observed, most_draws, observe
 from dns.domain.weights import percent, to_shares
 from dns.models import PublishedState, RelayName
 from dns.selectors.counts import counts_by_span, instances_of
-from dns.selectors.shares import lua_ttl, origins_of
+from dns.selectors.shares import lua_ttl, origins_of, whole_buckets
 from relays.selectors.figures import Clock, clock
 from relays.selectors.outcomes import counted_of
 from relays.selectors.ranges import Range
@@ -58,7 +58,7 @@ def share_history(relay_name: RelayName, chosen: Range, now: datetime) -> ShareH
         origins=origins_of(relay_name),
         span_s=span_s,
         first=first,
-        end=int((counted.oldest or now).timestamp()),
+        end=whole_buckets(counted.oldest or now),
     )
     spans = [
         ShareSpan(ts, _seen(addresses, messages, span_s, _in_force(rows, ts)))

@@ -17,7 +17,7 @@ from dns.domain.observed import (
     standard_error,
 )
 from dns.domain.records import RecordSet
-from dns.domain.weights import Rendering, percent, to_shares
+from dns.domain.weights import Rendering, percent, read_back, to_shares
 from dns.models import PublishedState, RelayName
 from dns.selectors.counts import Counts, counts_by_span, instances_of, totals
 from dns.services.weights import weights_of
@@ -142,9 +142,9 @@ def shares_of(relay_name: RelayName, *, now: datetime) -> Shares:
         origins=origins_of(relay_name),
         span_s=BUCKET_S,
         first=_first_bucket(since),
-        end=int((counted.oldest or now).timestamp()),
+        end=whole_buckets(counted.oldest or now),
     )
-    unknown = _unknown(sorted(telling), since, now)
+    unknown = _unknown(sorted(telling), since, counted.oldest or now, now)
     return Shares(_rows(relay_name, state, counts, unknown), counted, since)
 
 
@@ -159,10 +159,8 @@ def lua_ttl(state: PublishedState | None) -> int | None:
     return next((item.ttl for item in sets if item.type == "LUA"), None)
 
 
-def _unknown(addresses: Sequence[str], since: datetime, now: datetime) -> str:
+def _unknown(addresses: Sequence[str], since: datetime, counted_to: datetime, now: datetime) -> str:
     """Say why nobody can tell what these addresses took since then; "" where all their logs are read."""
-    if _first_bucket(since) + BUCKET_S > now.timestamp():
-        return "what is published has not been in effect for a bucket of 5 minutes yet."
     senders = Address.objects.filter(ip__in=addresses, instance__removed_at=None)
     counted = dict(senders.values_list("ip", "instance__state__outcomes_at"))
     for address in addresses:
@@ -170,12 +168,26 @@ def _unknown(addresses: Sequence[str], since: datetime, now: datetime) -> str:
             return f"no instance sends from {address}."
         if (at := counted[address]) is None or now - at > LATE:
             return f"the log of {address} is not read up to now."
+    if _first_bucket(since) >= whole_buckets(counted_to):
+        return "what is published has not been in effect for a bucket of 5 minutes yet."
     return ""
 
 
 def _first_bucket(since: datetime) -> int:
     """Return when the first bucket begins wholly after this: one with a change tells of both sides."""
     return -(-int(since.timestamp()) // BUCKET_S) * BUCKET_S
+
+
+def whole_buckets(counted_to: datetime) -> int:
+    """Return up to when buckets are whole: logs are read to different times, and would tell unlike shares."""
+    return int(counted_to.timestamp()) // BUCKET_S * BUCKET_S
+
+
+def _published_rendering(relay_name: RelayName, state: PublishedState | None) -> Rendering:
+    """Return how what is published is rendered: another one may be set and not published yet."""
+    if state is None:
+        return Rendering(relay_name.rendering)
+    return read_back(relay_name.name, [RecordSet.from_json(item) for item in state.records]).rendering
 
 
 def _rows(
@@ -187,12 +199,13 @@ def _rows(
     messages = totals(counts)
     total = sum(messages.values())
     draws = most_draws(total, seconds=len(counts) * BUCKET_S, ttl=lua_ttl(state))
+    rendering = _published_rendering(relay_name, state)
     rows = []
     for row in relay_name.weights.all():
         share = published.get(row.address, 0.0)
         seen = observe(messages.get(row.address, 0), total, draws)
         beyond = not unknown and is_beyond_chance(seen, share)
-        causes = likely_causes(Rendering(relay_name.rendering), published) if beyond else []
+        causes = likely_causes(rendering, published) if beyond else []
         rows.append(
             ShareRow(
                 row.address,

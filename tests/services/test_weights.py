@@ -398,7 +398,7 @@ def observed_make(msn: RelayName, *, messages: int = 500, counted_s: float = 20)
         counted = now - timedelta(seconds=counted_s)
         instance = instance_make(host, name, ip=ip, outcomes_at=counted)
         if messages:
-            accepted_make(instance, "198.51.100.1", messages)
+            accepted_make(instance, "198.51.100.1", messages, at=now - timedelta(minutes=10))
 
 
 def test_three_shares_stand_side_by_side(msn: RelayName, anna: User) -> None:
@@ -408,6 +408,15 @@ def test_three_shares_stand_side_by_side(msn: RelayName, anna: User) -> None:
     assert (old.wanted, old.published, new.wanted, new.published) == ("83.3 %", "83.3 %", "16.7 %", "16.7 %")
     assert new.observed == "50.0 % (46.9 % to 53.1 %, 1,000 messages)"
     assert "reuses connections" in new.causes[0]
+
+
+def test_a_bucket_that_one_log_tells_more_of_than_the_other_tells_no_share(msn: RelayName) -> None:
+    observed_make(msn, messages=0)
+    now = timezone.now()
+    accepted_make(Instance.objects.get(name="msn-a"), "198.51.100.1", 1_500, at=now)
+    accepted_make(Instance.objects.get(name="msn-b"), "198.51.100.1", 1_200, at=now)
+    assert [row.causes for row in share_rows(msn)] == [(), ()]
+    assert [row.observed for row in share_rows(msn)] == ["no messages", "no messages"]
 
 
 def test_that_no_mail_came_is_told_only_of_logs_that_were_read(msn: RelayName) -> None:
@@ -444,9 +453,10 @@ def test_what_was_published_this_minute_is_not_observed_yet(msn: RelayName) -> N
 def test_only_the_mail_of_a_zones_origins_is_observed(msn: RelayName) -> None:
     host = host_make()
     old, new = instance_make(host, "msn-a", ip=OLD), instance_make(host, "msn-b", ip=NEW)
-    accepted_make(old, "198.51.100.1", 60)
-    accepted_make(new, "198.51.100.1", 40)
-    accepted_make(new, "198.51.100.2", 900)
+    before = timezone.now() - timedelta(minutes=10)
+    accepted_make(old, "198.51.100.1", 60, at=before)
+    accepted_make(new, "198.51.100.1", 40, at=before)
+    accepted_make(new, "198.51.100.2", 900, at=before)
     PublishedState.objects.update(effective_at=timezone.now() - timedelta(hours=1))
     msn.zone.origins.add(origin_add(name="lists", addresses=["198.51.100.1"]))
     assert [row.seen.messages for row in share_rows(msn)] == [60, 40]
