@@ -91,6 +91,10 @@ class FlushArrival(models.Model):
         constraints = [models.UniqueConstraint(fields=["flush", "queue_id"], name="flush_arrival_once")]
 
 
+# Of a 64-bit id; int() refuses very many digits.
+_MAX_ID_DIGITS = 18
+
+
 class InstanceRedirect(models.Model):
     """A redirect that the newest poll saw on an instance, whoever put it there; no row where it saw none."""
 
@@ -104,3 +108,9 @@ class InstanceRedirect(models.Model):
     op_id = models.CharField(max_length=64, blank=True)
     ends_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=300, blank=True)
+
+    @property
+    def operation_id(self) -> int:
+        """Whose it is, as the host tells; 0 for what no number of an operation can be."""
+        told = self.op_id
+        return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_ID_DIGITS else 0

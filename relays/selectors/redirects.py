@@ -16,8 +16,6 @@ from relays.selectors.hosts import status_of
 from relays.selectors.readings import NORMAL, instance_urls
 from relays.selectors.states import REDIRECTED, TONES
 
-# As far as the database's numbers reach.
-_MAX_DIGITS = 18
 # By a map that is not relayctl's.
 _UNKNOWN_PLACE = "an unknown place"
 
@@ -40,9 +38,9 @@ def redirected(now: datetime, instances: QuerySet[Instance] | None = None) -> di
     found = list(rows if instances is None else rows.filter(instance__in=instances))
     if not found:
         return {}
-    idents = [_operation(each) for each in found]
+    idents = [each.operation_id for each in found]
     states = dict(Operation.objects.filter(pk__in=idents, kind="flush").values_list("pk", "state"))
-    return {each.pk: _redirected(each, states.get(_operation(each), ""), now) for each in found}
+    return {each.pk: _redirected(each, states.get(each.operation_id, ""), now) for each in found}
 
 
 def shown(state: str, redirect: Redirected | None) -> tuple[str, str]:
@@ -57,14 +55,8 @@ def redirect_lines(redirects: Mapping[int, Redirected], may: May) -> list[Abnorm
     return [_line(each, may) for each in redirects.values()]
 
 
-def _operation(redirect: InstanceRedirect) -> int:
-    """Return whose it is, as the host tells; 0 for what no number of an operation can be."""
-    told = redirect.op_id
-    return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_DIGITS else 0
-
-
 def _redirected(redirect: InstanceRedirect, state: str, now: datetime) -> Redirected:
-    operation = _operation(redirect)
+    operation = redirect.operation_id
     watched = state in LIVE
     ends = clock(redirect.ends_at, now)
     by = f"by flush {operation}" if state else "by no flush of this console"

@@ -15,8 +15,6 @@ from relays.services import alerts
 
 # A flush that ends, and a guard that gives a redirect back, are seen by the next poll or the one after it.
 _REDIRECT_LASTS = timedelta(minutes=5)
-# As far as the database's numbers reach.
-_MAX_DIGITS = 18
 
 
 class _Trouble(NamedTuple):
@@ -82,7 +80,4 @@ def _forgotten_redirects(now: datetime) -> Iterator[_Trouble]:
 
 
 def _is_watched(redirect: InstanceRedirect) -> bool:
-    told = redirect.op_id
-    if not (told.isascii() and told.isdecimal() and len(told) <= _MAX_DIGITS):
-        return False
-    return Operation.objects.filter(pk=int(told), kind="flush", state__in=LIVE).exists()
+    return Operation.objects.filter(pk=redirect.operation_id, kind="flush", state__in=LIVE).exists()
