@@ -27,16 +27,24 @@ def run(statement: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None
     """
     if not rows:
         return
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            source, values = _source(columns, rows)
-            sql = statement.format(source=source, **{name: f"given.{name}" for name in columns})
-            cursor.execute(sql, values)
-        else:
-            # SQLite's own numbered parameters: a value may stand in a statement twice.
-            numbered = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
-            sql = statement.format(source="", **numbered)
-            cursor.executemany(sql, rows)
+    if connection.vendor == "postgresql":
+        source, values = _source(columns, rows)
+        sql = statement.format(source=source, **{name: f"given.{name}" for name in columns})
+        _execute_bound_by_server(sql, values)
+    else:
+        # SQLite's own numbered parameters: a value may stand in a statement twice.
+        numbered = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
+        with connection.cursor() as cursor:
+            cursor.executemany(statement.format(source="", **numbered), rows)
+
+
+def _execute_bound_by_server(sql: str, values: Sequence[Any]) -> None:
+    """Send values beside the statement: Django's cursor quotes them into it, a tenth of the writer's time."""
+    from psycopg import Cursor  # noqa: PLC0415  (a SQLite installation never loads it)
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        cursor.execute(sql, values)
 
 
 def _source(columns: Mapping[str, str], rows: Sequence[Row]) -> tuple[str, list[Any]]:
