@@ -412,6 +412,31 @@ def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_g
     assert parts(msn) == {NEW: 1, OLD: 9}
 
 
+@pytest.mark.parametrize("guard", [Out.BLOCK, Out.CAP])
+def test_what_a_guard_takes_out_before_the_step_is_written_goes_out_after_it(
+    guard: Out, msn: RelayName, otto: User
+) -> None:
+    """The step that puts the address in is still queued: by the weights before it there is nothing to do."""
+    change_by_rule(relay_name=msn, weights={OLD: 1}, reason="as MX records")
+    work()
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500),))
+    known_to(noon(ramp.start_date))
+    ramp_run.run(ramp_id=ramp.pk, now=noon(ramp.start_date))
+    at, instance = noon(ramp.start_date) + timedelta(minutes=10), Instance.objects.get(name="msn-b")
+    if guard == Out.BLOCK:
+        outcomes_make(instance, at=at, sent=70, bounced=30, blocked=30)
+    else:
+        outcomes_make(instance, at=at, sent=510)
+    known_to(at + timedelta(minutes=5))
+    ramp_run.run(ramp_id=ramp.pk, now=at + timedelta(minutes=5))
+    ramp.refresh_from_db()
+    assert ramp.out == guard and "wait for its end" in ramp.trouble
+    work()
+    assert parts(msn) == {NEW: 1, OLD: 9}
+    live(ramp, at + timedelta(minutes=6))
+    assert parts(msn) == {OLD: 1} and newest(ramp).is_written and ramp.trouble == ""
+
+
 def test_the_floor_holds_also_in_an_emergency(begun: Ramp, msn: RelayName) -> None:
     """Somebody took the warm address out by hand: the one that warms up is the last."""
     Weight.objects.filter(address=OLD).update(is_on=False)
