@@ -136,8 +136,19 @@ def _verdict(ramp: Ramp, seen: Evidence | None, dates_missed: int) -> Verdict:
     if doubt := unwritten(ramp) or _drift(ramp):
         return Verdict(Decision.HOLD, ramp.step, (doubt,))
     made = list(ramp.decisions.exclude(decided_by=DecidedBy.GUARD)[:_LOOK_BACK])
-    before = Before(ramp.step, bad_in_a_row(made), idle_in_a_row(made), dates_missed)
+    before = Before(
+        ramp.step,
+        failed=bad_in_a_row(made),
+        idle=idle_in_a_row(made),
+        missed=dates_missed,
+        taken_out=_taken_out_on(ramp),
+    )
     return decide(before, seen, steps=steps_of(ramp), rails=rails_of(ramp))
+
+
+def _taken_out_on(ramp: Ramp) -> date | None:
+    guards = ramp.decisions.filter(decided_by=DecidedBy.GUARD, change=RampChange.TAKE_OUT)
+    return guards.values_list("local_date", flat=True).first()
 
 
 def _drift(ramp: Ramp) -> str:

@@ -1,7 +1,7 @@
 """What a ramp decides by what a date showed."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -92,6 +92,19 @@ def test_an_address_that_is_out_comes_back_to_its_first_step_after_a_date_withou
     assert decided(Before(None), quiet).step == 0
     assert decided(Before(None), replace(quiet, listed=("zen.example",))) == Verdict(
         Decision.HOLD, None, ("Listed on zen.example.",)
+    )
+
+
+def test_the_date_on_which_a_guard_took_it_out_and_those_before_say_nothing_about_the_rest_since() -> None:
+    quiet = replace(GOOD, sent=0, deferred=0, bounced=0)
+    for out, step in (
+        (quiet.day + timedelta(days=1), None),
+        (quiet.day, None),
+        (quiet.day - timedelta(days=1), 0),
+    ):
+        assert decided(Before(None, taken_out=out), quiet).step == step
+    assert decided(Before(None, taken_out=quiet.day), quiet).why == (
+        "It was taken out on 2026-06-01: no whole date has gone by since.",
     )
 
 

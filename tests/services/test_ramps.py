@@ -412,6 +412,22 @@ def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_g
     assert parts(msn) == {NEW: 1, OLD: 9}
 
 
+def test_an_address_that_is_blocked_in_the_night_is_not_back_in_the_morning(
+    begun: Ramp, msn: RelayName
+) -> None:
+    """The hour of decisions judges the date before, which was good."""
+    mail(begun.start_date, old=9_000, new=1_000)
+    night = datetime.combine(begun.start_date + DAY, time(3), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=night, sent=70, bounced=30, blocked=30)
+    live(begun, night + timedelta(minutes=5))
+    assert begun.out == Out.BLOCK
+    for days in (1, 2):
+        live(begun, noon(begun.start_date + days * DAY))
+        assert newest(begun).change == "hold" and parts(msn) == {OLD: 1}
+    live(begun, noon(begun.start_date + 3 * DAY))
+    assert newest(begun).change == "start" and parts(msn) == {NEW: 1, OLD: 9}
+
+
 @pytest.mark.parametrize("guard", [Out.BLOCK, Out.CAP])
 def test_what_a_guard_takes_out_before_the_step_is_written_goes_out_after_it(
     guard: Out, msn: RelayName, otto: User
