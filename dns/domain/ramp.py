@@ -234,7 +234,7 @@ def bad_signs(seen: Evidence, rails: Guardrails) -> Iterator[str]:
 
 def is_emergency(*, tried: int, blocked: int, rails: Guardrails) -> bool:
     """Whether the last 15 minutes are reason enough to take the address out at once. Recipients."""
-    return tried >= rails.emergency_min and blocked / tried > rails.emergency_share
+    return tried >= max(1, rails.emergency_min) and blocked / tried > rails.emergency_share
 
 
 def _is_blocked(seen: Evidence, rails: Guardrails) -> bool:

@@ -141,6 +141,14 @@ def test_an_emergency_takes_enough_tries_and_more_than_the_limit() -> None:
     assert not is_emergency(tried=19, blocked=19, rails=rails)
 
 
+def test_without_a_least_number_of_tries_none_is_no_emergency() -> None:
+    rails = Guardrails(emergency_min=0, emergency_share=0.0)
+    assert not is_emergency(tried=0, blocked=0, rails=rails)
+    assert is_emergency(tried=1, blocked=1, rails=rails)
+    silent = replace(GOOD, sent=0, deferred=0, bounced=0)
+    assert decide(Before(1), silent, steps=STEPS, rails=rails).decision is Decision.HOLD
+
+
 def test_every_guard_rail_says_where_it_comes_from() -> None:
     assert set(RAILS) == set(Guardrails().as_json())
 
