@@ -167,8 +167,8 @@ def _go_on(before: Before, step: int, seen: Evidence, *, steps: int, rails: Guar
         return Verdict(
             Decision.TAKE_OUT, None, (_share_text("blocked", seen, seen.blocked, rails.emergency_share),)
         )
-    if before.missed >= _ASK_AFTER_MISSED:
-        return _hold(before, [f"No decision was made on {before.missed} dates: look before it goes on."])
+    if outdated := _outdated(before, seen):
+        return _hold(before, [outdated])
     if before.idle >= IDLE_DATES:
         silence = f"Nothing was sent on {before.idle} dates in a row."
         return Verdict(Decision.STEP_BACK, max(0, step - 2), (silence,))
@@ -177,6 +177,15 @@ def _go_on(before: Before, step: int, seen: Evidence, *, steps: int, rails: Guar
     if few := _too_few(seen, rails):
         return _hold(before, [few])
     return _onward(step, seen, steps)
+
+
+def _outdated(before: Before, seen: Evidence) -> str:
+    """Say why a date's figures are no reason to go anywhere any more; "" where they are."""
+    if before.taken_out is not None and seen.day < before.taken_out:
+        return f"It was taken out on {before.taken_out}: what was before says nothing any more."
+    if before.missed >= _ASK_AFTER_MISSED:
+        return f"No decision was made on {before.missed} dates: look before it goes on."
+    return ""
 
 
 def _onward(step: int, seen: Evidence, steps: int) -> Verdict:

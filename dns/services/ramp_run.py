@@ -5,19 +5,16 @@ from datetime import date, datetime, timedelta
 
 from django.db.models import Q
 
-from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad, is_emergency
-from dns.domain.ramp_days import Span, due, missed
-from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
+from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad
+from dns.domain.ramp_days import due, missed
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDecision, RampState
 from dns.services.ramp_alerts import tell
 from dns.services.ramp_days import (
-    EMERGENCY_WITHIN,
     bad_in_a_row,
     binding,
-    counted,
     days_of,
     evidence,
     idle_in_a_row,
-    instance_of,
     last_decided,
     rails_of,
     refresh_day,
@@ -26,6 +23,7 @@ from dns.services.ramp_days import (
     volume,
 )
 from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
+from dns.services.ramp_guards import by_hand, guard
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ def run(*, ramp_id: int, now: datetime) -> None:
         return
     try:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)
-        _guard(ramp, today, now)
+        guard(ramp, today, now)
         _decide(ramp, now)
     except Moved:
         # Another worker, or a person, was faster: the next run sees what they made of it.
@@ -71,43 +69,6 @@ def run(*, ramp_id: int, now: datetime) -> None:
     write(ramp=ramp, now=now)
     tell(ramp=ramp, now=now)
     Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
-
-
-def _guard(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    """Take the address out for a block or for its cap, and put it back on the date after that."""
-    if ramp.out == Out.CAP and ramp.capped_on is not None and today.date > ramp.capped_on:
-        _put_back(ramp, today, now)
-    elif ramp.out == Out.NOT and not _take_out_for_blocks(ramp, today, now):
-        _take_out_for_cap(ramp, today, now)
-
-
-def _put_back(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    share = binding(ramp, ramp.step or 0, volume(ramp.relay_name, now)).share
-    why = [f"The day on which it had sent its number, {ramp.capped_on}, is over."]
-    choice = Choice(RampChange.BACK, ramp.step, why, share, ramp={"out": Out.NOT})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
-
-
-def _take_out_for_blocks(ramp: Ramp, today: RampDay, now: datetime) -> bool:
-    instance = instance_of(ramp)
-    if instance is None:
-        return False
-    seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
-    tried = seen.sent + seen.deferred + seen.bounced
-    if not is_emergency(tried=tried, blocked=seen.blocked, rails=rails_of(ramp)):
-        return False
-    why = [f"{seen.blocked:,} of {tried:,} recipients were refused as blocked within 15 minutes."]
-    choice = Choice(RampChange.TAKE_OUT, None, why, 0.0, ramp={"out": Out.BLOCK})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
-    return True
-
-
-def _take_out_for_cap(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    if today.cap is None or today.sent < today.cap:
-        return
-    why = [f"{today.sent:,} were sent on {today.date}, its number is {today.cap:,}."]
-    choice = Choice(RampChange.CAP, ramp.step, why, 0.0, ramp={"out": Out.CAP, "capped_on": today.date})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
 
 
 def _decide(ramp: Ramp, now: datetime) -> None:
@@ -170,7 +131,8 @@ def _choice(ramp: Ramp, verdict: Verdict, seen: Evidence | None, now: datetime) 
             share, fields = 0.0, {"out": Out.BLOCK}
         case Decision.FINISH:
             fields = {"state": RampState.DONE, "ended_at": now, "out": Out.NOT}
-            if ramp.out == Out.CAP:
+            # What somebody did by hand stays.
+            if ramp.out == Out.CAP and by_hand(ramp) is None:
                 share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
         case Decision.HOLD:
             pass

@@ -108,6 +108,13 @@ def test_the_date_on_which_a_guard_took_it_out_and_those_before_say_nothing_abou
     )
 
 
+def test_a_date_before_a_guard_took_it_out_is_no_reason_for_a_step_on() -> None:
+    assert decided(Before(1, taken_out=GOOD.day + timedelta(days=1)), GOOD) == Verdict(
+        Decision.HOLD, 1, ("It was taken out on 2026-06-02: what was before says nothing any more.",)
+    )
+    assert decided(Before(1, taken_out=GOOD.day), GOOD).decision is Decision.ADVANCE
+
+
 def test_one_missed_date_is_nothing_two_are_held_and_never_made_up_for() -> None:
     assert decided(Before(1, missed=1), GOOD).step == 2
     assert decided(Before(1, missed=2), GOOD).decision is Decision.HOLD

@@ -21,6 +21,7 @@ from dns.services.weights import change_by_rule
 from relays.models import AuditEvent, Instance, LogSource, Operation
 from relays.models.operation import OperationState
 from relays.remote.errors import RemoteError
+from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.operations import NotAllowed
 from tests.dns_servers import Bind
@@ -451,6 +452,129 @@ def test_what_a_guard_takes_out_before_the_step_is_written_goes_out_after_it(
     assert parts(msn) == {NEW: 1, OLD: 9}
     live(ramp, at + timedelta(minutes=6))
     assert parts(msn) == {OLD: 1} and newest(ramp).is_written and ramp.trouble == ""
+
+
+def by_hand(msn: RelayName, user: User, **weights: int) -> None:
+    """Have somebody give the new or the old address a weight."""
+    given = {{"new": NEW, "old": OLD}[which]: weight for which, weight in weights.items()}
+    operation = operations.plan_relay_name(
+        kind="weights.apply", relay_name=MSN, params={"weights": given}, user=user, actor=SYSTEM
+    )
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=user, actor=SYSTEM, reason="by hand"
+    )
+    work()
+
+
+def capped(msn: RelayName, otto: User) -> Ramp:
+    """Return a ramp whose address is out for its day's number, at noon and ten minutes."""
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    mail(ramp.start_date, old=4_000, new=510)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    return ramp
+
+
+def test_an_address_that_somebody_puts_back_at_its_cap_stays_for_the_date_and_is_watched(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    at = noon(ramp.start_date)
+    by_hand(msn, otto, new=1, old=4)
+    for minutes in (20, 21, 22):
+        live(ramp, at + timedelta(minutes=minutes))
+    assert (ramp.out, newest(ramp).change, newest(ramp).share) == (Out.NOT, "back", None)
+    assert newest(ramp).why[0].startswith("otto put it back by hand")
+    assert parts(msn) == {NEW: 1, OLD: 4}
+    outcomes_make(
+        Instance.objects.get(name="msn-b"), at=at + timedelta(minutes=40), sent=70, bounced=30, blocked=30
+    )
+    live(ramp, at + timedelta(minutes=45))
+    assert ramp.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_the_cap_of_the_next_date_holds_again_for_an_address_that_somebody_put_back(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    by_hand(msn, otto, new=1, old=4)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=20))
+    morning = datetime.combine(ramp.start_date + DAY, time(8), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=morning - timedelta(hours=2), sent=600)
+    live(ramp, morning)
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+
+
+def test_a_blocked_address_that_somebody_puts_back_starts_anew_and_is_watched(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    at = blocked(begun)
+    live(begun, at)
+    assert begun.out == Out.BLOCK
+    by_hand(msn, otto, new=1, old=4)
+    for minutes in (1, 2, 3):
+        live(begun, at + timedelta(minutes=minutes))
+    assert (begun.out, begun.step, newest(begun).change) == (Out.NOT, 0, "start")
+    assert parts(msn) == {NEW: 1, OLD: 4}
+    outcomes_make(
+        Instance.objects.get(name="msn-b"), at=at + timedelta(minutes=30), sent=70, bounced=30, blocked=30
+    )
+    live(begun, at + timedelta(minutes=40))
+    assert begun.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_an_address_that_somebody_puts_back_in_the_night_goes_no_step_on_in_the_morning(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    mail(begun.start_date, old=9_000, new=1_000)
+    night = datetime.combine(begun.start_date + DAY, time(3), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=night, sent=70, bounced=30, blocked=30)
+    live(begun, night + timedelta(minutes=5))
+    by_hand(msn, otto, new=1, old=4)
+    live(begun, night + timedelta(minutes=30))
+    live(begun, noon(begun.start_date + DAY))
+    assert (newest(begun).change, begun.step) == ("hold", 0) and parts(msn) == {NEW: 1, OLD: 4}
+
+
+def test_blocks_are_looked_for_also_while_it_is_out_for_its_cap(msn: RelayName, otto: User) -> None:
+    """What the instance had accepted before is still sent, and refused."""
+    ramp = capped(msn, otto)
+    at = noon(ramp.start_date) + timedelta(minutes=20)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=at, sent=70, bounced=30, blocked=30)
+    live(ramp, at + timedelta(minutes=5))
+    assert (ramp.out, ramp.step, newest(ramp).change) == (Out.BLOCK, None, "take_out")
+    assert newest(ramp).is_written
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 30), UTC))
+    assert ramp.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_midnight_brings_no_address_back_that_somebody_took_out(msn: RelayName, otto: User) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    by_hand(msn, otto, new=0)
+    mail(ramp.start_date, old=4_000, new=510)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 1), UTC))
+    assert (ramp.out, newest(ramp).change, newest(ramp).share) == (Out.NOT, "hold", None)
+    assert "otto took it out by hand" in newest(ramp).why[-1]
+    assert parts(msn) == {OLD: 1}
+
+
+def test_the_end_of_the_schedule_brings_no_address_back_that_somebody_took_out(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.25, 500),))
+    live(ramp, noon(ramp.start_date))
+    mail(ramp.start_date, old=1_000, new=480)
+    by_hand(msn, otto, new=0)
+    morning = datetime.combine(ramp.start_date + DAY, time(8), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=morning - timedelta(hours=2), sent=600)
+    live(ramp, morning)
+    assert ramp.out == Out.CAP
+    live(ramp, morning + timedelta(hours=2))
+    assert ramp.state == RampState.DONE and newest(ramp).share is None and parts(msn) == {OLD: 1}
 
 
 def test_the_floor_holds_also_in_an_emergency(begun: Ramp, msn: RelayName) -> None:
