@@ -24,7 +24,7 @@ from dns.services.ramp_days import (
     steps_of,
     volume,
 )
-from dns.services.ramp_decisions import weights_with
+from dns.services.ramp_decisions import weights_before, weights_with
 from relays.domain.words import plural
 from relays.models import Address
 from relays.selectors.abnormal import Abnormal
@@ -416,7 +416,10 @@ def today_of(ramp: Ramp, now: datetime) -> RampDay | None:
 
 @dataclass(frozen=True, slots=True)
 class RampPage:
-    """Everything that a ramp's page shows. day: today's figures, None before the first look."""
+    """Everything that a ramp's page shows. day: today's figures, None before the first look.
+
+    before: the weights when it began; restored: those that cancelling may give back.
+    """
 
     row: RampRow
     day: RampDay | None
@@ -427,6 +430,7 @@ class RampPage:
     to_come: Calendar | None
     looked: str
     is_late: bool
+    before: str
     restored: str
 
     @property
@@ -450,8 +454,17 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
         to_come=calendar(ramp, now) if ramp.is_live else None,
         looked=moment(ramp.looked_at, now, stale=late),
         is_late=late,
-        restored=_words(ramp.before["weights"]),
+        before=_words(ramp.before["weights"]),
+        restored=_restored(ramp) if ramp.is_live else "",
     )
+
+
+def _restored(ramp: Ramp) -> str:
+    """Say which weights cancelling may give back, or why none."""
+    try:
+        return _words(weights_before(ramp))
+    except CannotRender as error:
+        return str(error)
 
 
 class Dated(NamedTuple):

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from dns.domain.ramp import BadGuardrails, Guardrails
 from dns.domain.schedule import BadSchedule, Step, check
+from dns.domain.weights import CannotRender
 from dns.models import (
     RAMPS_LIVE,
     DecidedBy,
@@ -27,7 +28,7 @@ from dns.models import (
 )
 from dns.services.ramp_checklist import needed
 from dns.services.ramp_days import binding, days_of, volume
-from dns.services.ramp_decisions import Choice, Moved, enter, subject_of
+from dns.services.ramp_decisions import Choice, Moved, enter, subject_of, weights_before
 from dns.services.weights import WeightsApply, weights_of
 from relays.domain.addresses import BadAddress, normalise_address
 from relays.domain.text import printable
@@ -220,11 +221,18 @@ def cancel(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> None:
 
 
 def plan_restoring(*, ramp: Ramp, user: User, actor: Actor) -> Operation:
-    """Plan to give the relay name the weights from before the ramp. Raises as plan_relay_name()."""
+    """Plan to give the relay name the weights from before the ramp. Raises as plan_relay_name().
+
+    Other ramps keep the shares of their addresses; RampRefused where those leave nothing for the rest.
+    """
+    try:
+        weights = weights_before(ramp)
+    except CannotRender as error:
+        raise RampRefused(str(error)) from error
     return operations.plan_relay_name(
         kind=WeightsApply.name,
         relay_name=ramp.relay_name.name,
-        params={"weights": ramp.before["weights"]},
+        params={"weights": weights},
         user=user,
         actor=actor,
     )

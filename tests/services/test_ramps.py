@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from dns.domain.schedule import Step
+from dns.domain.weights import to_shares
 from dns.models import DecidedBy, Out, Ramp, RampChange, RampDay, RampState, RelayName, Weight
 from dns.publishing.rfc2136 import Rfc2136
 from dns.services import ramp_decisions, ramp_run, ramps
@@ -25,7 +27,7 @@ from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.operations import NotAllowed
 from tests.dns_servers import Bind
-from tests.factories import outcomes_make
+from tests.factories import instance_make, outcomes_make
 from tests.people import user_make
 from tests.ramps import (
     MSN,
@@ -626,6 +628,29 @@ def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, 
         ramps.advance(ramp=begun, **by(otto))
     actions = set(AuditEvent.objects.filter(object_type="ramp").values_list("action", flat=True))
     assert actions == {"ramp.start", "ramp.decision", "ramp.cancel"}
+
+
+THIRD = "192.0.2.13"
+
+
+def test_the_weights_from_before_leave_other_ramps_their_shares(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    """The other began later: the weights from before do not know its address, or know it as out."""
+    instance_make(Instance.objects.get(name="msn-a").host, "msn-c", ip=THIRD)
+    other = ramp_start(msn, otto, address=THIRD, steps=(Step(0.2, None), Step(0.4, None)))
+    live(other, noon(other.start_date))
+    assert to_shares(parts(msn))[THIRD] == Fraction(1, 5)
+    for known in ({NEW: 0, OLD: 1}, {NEW: 0, THIRD: 0, OLD: 1}):
+        begun.before["weights"] = known
+        operation = ramps.plan_restoring(ramp=begun, user=otto, actor=SYSTEM)
+        assert operation.params["weights"] == {NEW: 0, THIRD: 1, OLD: 4}
+    ramps.cancel(ramp=begun, **by(otto))
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=otto, actor=SYSTEM, reason="a test"
+    )
+    work()
+    assert parts(msn) == {THIRD: 1, OLD: 4}
 
 
 def test_the_rest_of_a_schedule_is_edited(begun: Ramp, otto: User) -> None:
