@@ -54,7 +54,7 @@ def position(ramp: Ramp) -> str:
     if ramp.out == Out.UNSTARTED:
         return f"begins on {ramp.start_date}"
     if ramp.step is None:
-        return "out: blocked"
+        return "out: blocked, paused" if ramp.state == RampState.PAUSED else "out: blocked"
     paused = "paused" if ramp.state == RampState.PAUSED else "warming"
     return f"{paused}, day {ramp.step + 1} of {days}"
 
@@ -537,8 +537,8 @@ def address_page(address: str) -> str:
 
 
 def abnormal(now: datetime) -> list[Abnormal]:
-    """Return a line for each ramp that is held, out for blocks, or cannot write its records."""
-    rows = ramp_rows(Ramp.objects.filter(state=RampState.RUNNING), now)
+    """Return a line for each ramp that is held, paused, out for blocks, or cannot write its records."""
+    rows = ramp_rows(Ramp.objects.filter(state__in=RAMPS_LIVE), now)
     return [_abnormal(row, now) for row in rows if row.tone in {"bad", "warn"}]
 
 
@@ -550,7 +550,7 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
         subject=ramp.address,
         where="ramp",
         url=page,
-        state="blocked" if ramp.out == Out.BLOCK else "ramp held",
+        state=_state(ramp),
         tone=row.tone,
         since=None,
         figures=f"{row.position} under {ramp.relay_name}. {row.why}",
@@ -560,6 +560,12 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
         action="Ramp",
         action_url=page,
     )
+
+
+def _state(ramp: Ramp) -> str:
+    if ramp.out == Out.BLOCK:
+        return "blocked"
+    return "ramp paused" if ramp.state == RampState.PAUSED else "ramp held"
 
 
 def as_json(ramp: Ramp, now: datetime) -> dict[str, Any]:

@@ -274,6 +274,15 @@ def test_abnormal_now_names_ramps_that_are_held_or_out(ramp: Ramp, viewer: Clien
     assert f"abnormal-ramp-{ramp.pk}" in page and f"out: blocked under {MSN}" in page
 
 
+def test_abnormal_now_names_paused_ramps_too(ramp: Ramp, viewer: Client) -> None:
+    """One that is paused is still guarded: it may be out, or wait for its records."""
+    Ramp.objects.update(state=RampState.PAUSED)
+    page = text(viewer, "/")
+    assert f"abnormal-ramp-{ramp.pk}" in page and "ramp paused" in page
+    Ramp.objects.update(out=Out.BLOCK, step=None)
+    assert f"out: blocked, paused under {MSN}" in text(viewer, "/")
+
+
 def test_the_number_of_queries_does_not_grow_with_the_ramps(ramp: Ramp, viewer: Client) -> None:
     with CaptureQueriesContext(connection) as one:
         viewer.get("/ramps/")
