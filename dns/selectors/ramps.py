@@ -25,6 +25,7 @@ from dns.services.ramp_days import (
     volume,
 )
 from dns.services.ramp_decisions import weights_before, weights_with
+from dns.services.ramp_run import RAMPS_TO_RUN
 from relays.domain.words import plural
 from relays.models import Address
 from relays.selectors.abnormal import Abnormal
@@ -105,7 +106,7 @@ def _row(ramp: Any, now: datetime) -> RampRow:
     """Return the line of a ramp with what ramp_rows() read beside it."""
     decisions: list[RampDecision] = ramp.newest
     day: RampDay | None = next(iter(ramp.today), None)
-    why = _held_by(ramp, next(iter(decisions), None))
+    why = _held_by(ramp, decisions)
     return RampRow(
         ramp=ramp,
         position=position(ramp),
@@ -131,22 +132,28 @@ def _is_old(at: datetime | None, now: datetime) -> bool:
     return at is not None and now - at > timedelta(minutes=5)
 
 
-def _held_by(ramp: Ramp, newest: RampDecision | None) -> str:
-    """Say what keeps a ramp where it is; "" where nothing does."""
-    if not ramp.is_live:
+def _held_by(ramp: Ramp, decisions: list[RampDecision]) -> str:
+    """Say what keeps a ramp where it is, or its last records from being written; "" where nothing does."""
+    if ramp.state == RampState.CANCELLED:
         return ""
     if ramp.trouble:
         return ramp.trouble
+    newest = next(iter(decisions), None)
+    if ramp.state == RampState.DONE:
+        waits = newest is not None and newest.share is not None and not newest.is_written
+        return "Its last records are not written yet." if waits else ""
     if newest is not None and newest.change in _HOLDING:
         return f"{newest.get_change_display().capitalize()}. {' '.join(newest.why)}"
     return ""
 
 
 def _tone(ramp: Ramp, why: str) -> str:
-    if ramp.state in (RampState.DONE, RampState.CANCELLED):
-        return "ok" if ramp.state == RampState.DONE else "idle"
+    if ramp.state == RampState.CANCELLED:
+        return "idle"
     if ramp.trouble or ramp.out == Out.BLOCK:
         return "bad"
+    if ramp.state == RampState.DONE:
+        return "warn" if why else "ok"
     if ramp.state == RampState.PAUSED or (why and ramp.out != Out.CAP):
         return "warn"
     return "info"
@@ -538,7 +545,7 @@ def address_page(address: str) -> str:
 
 def abnormal(now: datetime) -> list[Abnormal]:
     """Return a line for each ramp that is held, paused, out for blocks, or cannot write its records."""
-    rows = ramp_rows(Ramp.objects.filter(state__in=RAMPS_LIVE), now)
+    rows = ramp_rows(Ramp.objects.filter(RAMPS_TO_RUN), now)
     return [_abnormal(row, now) for row in rows if row.tone in {"bad", "warn"}]
 
 
@@ -565,6 +572,8 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
 def _state(ramp: Ramp) -> str:
     if ramp.out == Out.BLOCK:
         return "blocked"
+    if ramp.state == RampState.DONE:
+        return "not written"
     return "ramp paused" if ramp.state == RampState.PAUSED else "ramp held"
 
 

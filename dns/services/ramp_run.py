@@ -34,7 +34,7 @@ _LOOK_BACK = 30
 
 
 # One that has finished while its address was out for the day has yet to bring it back.
-_TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
+RAMPS_TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
     state=RampState.DONE,
     pk__in=RampDecision.objects.filter(
         change=RampChange.FINISH, share__isnull=False, is_written=False
@@ -44,7 +44,7 @@ _TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
 
 def run_all(*, now: datetime) -> None:
     """Run every ramp that goes on; one that fails keeps no other from its turn."""
-    for pk in Ramp.objects.filter(_TO_RUN).values_list("pk", flat=True):
+    for pk in Ramp.objects.filter(RAMPS_TO_RUN).values_list("pk", flat=True):
         try:
             run(ramp_id=pk, now=now)
         except Exception:
@@ -53,11 +53,12 @@ def run_all(*, now: datetime) -> None:
 
 def run(*, ramp_id: int, now: datetime) -> None:
     """Look at a ramp: note what was written, guard the day, decide what is due, have it written."""
-    ramp = Ramp.objects.select_related("relay_name__zone").filter(_TO_RUN, pk=ramp_id).first()
+    ramp = Ramp.objects.select_related("relay_name__zone").filter(RAMPS_TO_RUN, pk=ramp_id).first()
     if ramp is None:
         return
     write(ramp=ramp, now=now)
     if not ramp.is_live:
+        Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
         return
     try:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)

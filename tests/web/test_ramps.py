@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from dns.models import Out, Ramp, RampDay, RampState, RelayName
+from dns.models import Out, Ramp, RampDay, RampDecision, RampState, RelayName
 from relays.models import Address, AuditEvent, Instance, Operation
 from tests.factories import outcomes_make
 from tests.people import browser_of
@@ -281,6 +281,22 @@ def test_abnormal_now_names_paused_ramps_too(ramp: Ramp, viewer: Client) -> None
     assert f"abnormal-ramp-{ramp.pk}" in page and "ramp paused" in page
     Ramp.objects.update(out=Out.BLOCK, step=None)
     assert f"out: blocked, paused under {MSN}" in text(viewer, "/")
+
+
+def test_a_ramp_that_ended_without_its_records_is_not_shown_green(ramp: Ramp, viewer: Client) -> None:
+    RampDecision.objects.create(
+        ramp=ramp, local_date=timezone.now().date(), at=timezone.now(), decided_by="person",
+        change="finish", step=2, share=0.5,
+    )  # fmt: skip
+    Ramp.objects.update(state=RampState.DONE, ended_at=timezone.now(), trouble="the server refuses")
+    for path in ("/", "/ramps/", f"/ramps/{ramp.pk}/"):
+        assert "the server refuses" in text(viewer, path), path
+    assert f"abnormal-ramp-{ramp.pk}" in text(viewer, "/")
+    assert "page-head tone-bad" in text(viewer, f"/ramps/{ramp.pk}/")
+    RampDecision.objects.update(is_written=True)
+    Ramp.objects.update(trouble="")
+    assert f"abnormal-ramp-{ramp.pk}" not in text(viewer, "/")
+    assert "page-head tone-ok" in text(viewer, f"/ramps/{ramp.pk}/")
 
 
 def test_the_number_of_queries_does_not_grow_with_the_ramps(ramp: Ramp, viewer: Client) -> None:
