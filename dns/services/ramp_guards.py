@@ -6,8 +6,9 @@ from django.db.models import Q
 
 from dns.domain.ramp import is_emergency
 from dns.domain.ramp_days import Span
+from dns.domain.schedule import Binding
 from dns.models import DecidedBy, Out, PublishedState, Ramp, RampChange, RampDay, RampDecision
-from dns.services.ramp_days import EMERGENCY_WITHIN, binding, counted, instance_of, rails_of, volume
+from dns.services.ramp_days import EMERGENCY_WITHIN, binding, counted, days_of, instance_of, rails_of, volume
 from dns.services.ramp_decisions import Choice, enter
 
 # As far back as is looked for who took an address out, or put it in.
@@ -41,6 +42,16 @@ def by_hand(ramp: Ramp) -> PublishedState | None:
         return None
     made_by_rule = since is not None and since.operation is not None and since.operation.by_system
     return None if made_by_rule else since
+
+
+def stays_out(ramp: Ramp, bound: Binding, now: datetime) -> str:
+    """Say that an address that is out for its cap stays so on another step; "" where it does not."""
+    if ramp.out != Out.CAP or ramp.capped_on is None or bound.cap is None:
+        return ""
+    day = ramp.days.filter(date=ramp.capped_on).first()
+    if day is None or days_of(ramp).date_of(now) > ramp.capped_on or day.sent < bound.cap:
+        return ""
+    return f"{day.sent:,} were sent on that date already, its number is {bound.cap:,}: it stays out so long."
 
 
 def told(state: PublishedState, what: str) -> str:

@@ -23,7 +23,7 @@ from dns.services.ramp_days import (
     volume,
 )
 from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
-from dns.services.ramp_guards import by_hand, guard
+from dns.services.ramp_guards import by_hand, guard, stays_out
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +126,11 @@ def _choice(ramp: Ramp, verdict: Verdict, seen: Evidence | None, now: datetime) 
     fields: dict[str, object] = {}
     match verdict.decision:
         case Decision.START | Decision.ADVANCE | Decision.STEP_BACK:
-            share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
-            fields = {"out": Out.NOT}
+            bound = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now))
+            if out := stays_out(ramp, bound, now):
+                verdict = Verdict(verdict.decision, verdict.step, (*verdict.why, out))
+            else:
+                share, fields = bound.share, {"out": Out.NOT}
         case Decision.TAKE_OUT:
             share, fields = 0.0, {"out": Out.BLOCK}
         case Decision.FINISH:

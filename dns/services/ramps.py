@@ -29,6 +29,7 @@ from dns.models import (
 from dns.services.ramp_checklist import needed
 from dns.services.ramp_days import binding, days_of, volume
 from dns.services.ramp_decisions import Choice, Moved, enter, subject_of, weights_before
+from dns.services.ramp_guards import stays_out
 from dns.services.weights import WeightsApply, weights_of
 from relays.domain.addresses import BadAddress, normalise_address
 from relays.domain.text import printable
@@ -175,8 +176,12 @@ def hold(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> RampDecision:
 def _move(  # noqa: PLR0913 - keyword-only
     ramp: Ramp, change: RampChange, step: int, *, user: User, actor: Actor, reason: str
 ) -> RampDecision:
-    share = binding(ramp, step, volume(ramp.relay_name, timezone.now())).share
-    return _enter(ramp, Choice(change, step, [_reason(reason)], share, ramp={"out": Out.NOT}), user, actor)
+    now = timezone.now()
+    bound = binding(ramp, step, volume(ramp.relay_name, now))
+    if out := stays_out(ramp, bound, now):
+        return _enter(ramp, Choice(change, step, [_reason(reason), out]), user, actor)
+    choice = Choice(change, step, [_reason(reason)], bound.share, ramp={"out": Out.NOT})
+    return _enter(ramp, choice, user, actor)
 
 
 def _enter(ramp: Ramp, choice: Choice, user: User, actor: Actor) -> RampDecision:

@@ -633,6 +633,35 @@ def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, 
 THIRD = "192.0.2.13"
 
 
+def test_a_step_back_at_its_cap_puts_no_address_back_whose_smaller_number_is_sent_too(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    ramps.advance(ramp=ramp, **by(otto))
+    mail(ramp.start_date, old=4_000, new=2_010)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP
+    ramps.step_back(ramp=ramp, **by(otto))
+    assert (ramp.step, ramp.out, newest(ramp).share) == (0, Out.CAP, None)
+    assert "2,010 were sent on that date already" in newest(ramp).why[-1]
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=11))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    row = RampDay.objects.get(date=ramp.start_date)
+    assert (row.step, row.cap) == (0, 500)
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 1), UTC))
+    assert ramp.out == Out.NOT and parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_a_step_on_at_its_cap_brings_the_address_back_for_the_greater_number(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    ramps.advance(ramp=ramp, **by(otto))
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=20))
+    assert (ramp.step, ramp.out) == (1, Out.NOT) and parts(msn) == {NEW: 1, OLD: 3}
+
+
 def test_the_weights_from_before_leave_other_ramps_their_shares(
     begun: Ramp, msn: RelayName, otto: User
 ) -> None:
