@@ -215,10 +215,10 @@ def cancel(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> None:
     """End a ramp; the records stay as they are. Raises as advance()."""
     check_allowed(user, actor, "ramp.cancel", subject_of(ramp))
     with transaction.atomic():
-        mine = Ramp.objects.filter(pk=ramp.pk, state__in=RAMPS_LIVE)
+        mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state__in=RAMPS_LIVE)
         ended = {"state": RampState.CANCELLED, "ended_at": timezone.now(), "trouble": ""}
         if mine.update(version=F("version") + 1, **ended) != 1:
-            raise RampRefused("The ramp has ended already.")
+            raise _refused(ramp, RAMPS_LIVE, "The ramp has ended already.")
         if ramp.before.get("warm"):
             Weight.objects.filter(relay_name=ramp.relay_name, address=ramp.address).update(is_warm=True)
         _audit(actor, "ramp.cancel", ramp, _reason(reason), {})
@@ -248,11 +248,18 @@ def _switch(  # noqa: PLR0913 - keyword-only
 ) -> None:
     check_allowed(user, actor, action, subject_of(ramp))
     with transaction.atomic():
-        mine = Ramp.objects.filter(pk=ramp.pk, state=was)
+        mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state=was)
         if mine.update(state=becomes, version=F("version") + 1) != 1:
-            raise RampRefused(f"It is not {was.label}.")
+            raise _refused(ramp, (was,), f"It is not {was.label}.")
         _audit(actor, action, ramp, _reason(reason), {})
     ramp.refresh_from_db()
+
+
+def _refused(ramp: Ramp, states: Sequence[RampState], otherwise: str) -> RampRefused:
+    """Return why a ramp could not be changed: its state, or another change since it was read."""
+    if Ramp.objects.filter(pk=ramp.pk, state__in=states).exists():
+        return RampRefused("The ramp has changed meanwhile: look at it again.")
+    return RampRefused(otherwise)
 
 
 def edit(*, ramp: Ramp, steps: Sequence[Step], user: User, actor: Actor, reason: str) -> None:

@@ -208,7 +208,7 @@ def test_what_cannot_be_is_told_beside_its_field(
     ],
 )
 def test_an_operator_steers_it(act: str, step: int, state: str, ramp: Ramp, otto: Client) -> None:
-    otto.post(f"/ramps/{ramp.pk}/steer/", {"act": act, "reason": "a test"})
+    otto.post(f"/ramps/{ramp.pk}/steer/", {"act": act, "reason": "a test", "version": ramp.version})
     ramp.refresh_from_db()
     assert (ramp.step, ramp.state) == (step, state)
     assert AuditEvent.objects.filter(object_type="ramp", actor_name="otto", reason="a test").count() == 1
@@ -220,13 +220,41 @@ def test_what_is_refused_is_told_on_its_page(ramp: Ramp, otto: Client) -> None:
         ({"act": "resume", "reason": "a test"}, "It is not paused"),
         ({"act": "explode"}, "There is no such thing to do"),
     ):
+        form |= {"version": str(ramp.version)}
         page = otto.post(f"/ramps/{ramp.pk}/steer/", form, follow=True).content.decode()
         assert why in page
 
 
+@pytest.mark.parametrize("version", ["0", "", "x", "9" * 30])
+def test_a_form_from_before_another_change_steers_nothing_and_keeps_what_was_typed(
+    version: str, ramp: Ramp, otto: Client
+) -> None:
+    Ramp.objects.update(version=7)
+    form = {"act": "cancel", "reason": "a ticket of mine", "restore": "on", "version": version}
+    page = otto.post(f"/ramps/{ramp.pk}/steer/", form).content.decode()
+    ramp.refresh_from_db()
+    assert (ramp.state, ramp.version) == ("running", 7)
+    assert "has changed since this page was loaded" in page
+    assert 'value="a ticket of mine"' in page and 'value="on" checked' in page
+    otto.post(f"/ramps/{ramp.pk}/steer/", form | {"version": "7"})
+    ramp.refresh_from_db()
+    assert ramp.state == "cancelled"
+
+
+def test_a_table_from_before_another_change_is_not_saved_and_kept(ramp: Ramp, otto: Client) -> None:
+    Ramp.objects.update(version=7)
+    form = {"table": "15 % 2000\n20 % 3000", "reason": "a ticket of mine", "version": "0"}
+    page = otto.post(f"/ramps/{ramp.pk}/edit/", form).content.decode()
+    ramp.refresh_from_db()
+    assert len(ramp.steps) == 14 and "has changed since this page was loaded" in page
+    assert "20 % 3000</textarea>" in page and "a ticket of mine" in page and "14 % 2000\n17 % 2500" in page
+    assert 'name="version" value="7"' in page
+    assert otto.post(f"/ramps/{ramp.pk}/edit/", form | {"version": "7"}).status_code == 302
+
+
 def test_cancelling_may_go_on_to_the_plan_of_the_old_weights(ramp: Ramp, otto: Client) -> None:
     """The name server is away here: the ramp ends all the same, and the page says what was not planned."""
-    form = {"act": "cancel", "reason": "a test", "restore": "on"}
+    form = {"act": "cancel", "reason": "a test", "restore": "on", "version": "0"}
     page = otto.post(f"/ramps/{ramp.pk}/steer/", form, follow=True).content.decode()
     ramp.refresh_from_db()
     assert ramp.state == RampState.CANCELLED and "192.0.2.53" in page
@@ -236,12 +264,14 @@ def test_cancelling_may_go_on_to_the_plan_of_the_old_weights(ramp: Ramp, otto: C
 def test_the_rest_is_edited_as_a_table(ramp: Ramp, otto: Client) -> None:
     page = text(otto, f"/ramps/{ramp.pk}/edit/")
     assert "14 % 2000\n17 % 2500" in page
-    form = {"table": "15 % 2000\n20 % 3000", "reason": "a test"}
+    form = {"table": "15 % 2000\n20 % 3000", "reason": "a test", "version": "0"}
     assert otto.post(f"/ramps/{ramp.pk}/edit/", form).status_code == 302
     ramp.refresh_from_db()
     assert len(ramp.steps) == 5 and ramp.steps[4] == {"share": 0.2, "cap": 3000}
     for table, why in (("1 %", "less than the day before"), (EVIL, "Line 1 is not a share")):
-        page = otto.post(f"/ramps/{ramp.pk}/edit/", {"table": table, "reason": "a test"}).content.decode()
+        page = otto.post(
+            f"/ramps/{ramp.pk}/edit/", {"table": table, "reason": "a test", "version": "1"}
+        ).content.decode()
         assert why in page
 
 
