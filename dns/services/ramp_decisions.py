@@ -25,7 +25,7 @@ _TRY_AGAIN = timedelta(minutes=10)
 _ATTEMPTS = 5
 
 
-class Moved(Exception):
+class RampChanged(Exception):
     """The ramp has changed since it was looked at: look again."""
 
 
@@ -47,7 +47,7 @@ def enter(  # noqa: PLR0913 - keyword-only, each a column
 ) -> RampDecision:
     """Write a decision, and what the ramp is from then on.
 
-    Raises Moved where the ramp has changed meanwhile, or the schedule has decided for the date already.
+    Raises RampChanged where the ramp has changed meanwhile, or the schedule has decided for the date already.
     """
     decision = RampDecision(
         ramp=ramp,
@@ -67,13 +67,13 @@ def enter(  # noqa: PLR0913 - keyword-only, each a column
         with transaction.atomic():
             mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state__in=RAMPS_LIVE)
             if mine.update(version=F("version") + 1, step=choice.step, **choice.ramp) != 1:
-                raise Moved
+                raise RampChanged
             decision.save()
             if choice.ramp.get("state") == RampState.DONE:
                 Weight.objects.filter(relay_name=ramp.relay_name, address=ramp.address).update(is_warm=True)
             _audit(ramp, decision, actor)
     except IntegrityError as error:
-        raise Moved from error
+        raise RampChanged from error
     ramp.refresh_from_db()
     return decision
 

@@ -18,7 +18,7 @@ _STATES = 50
 def guard(ramp: Ramp, today: RampDay, now: datetime) -> None:
     """Take the address out for a block or for its cap, put it back on the date after that, follow people.
 
-    Raises Moved.
+    Raises RampChanged.
     """
     if ramp.out in {Out.NOT, Out.CAP} and _take_out_for_blocks(ramp, today, now):
         return

@@ -22,7 +22,7 @@ from dns.services.ramp_days import (
     steps_of,
     volume,
 )
-from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
+from dns.services.ramp_decisions import Choice, RampChanged, enter, unwritten, write
 from dns.services.ramp_guards import by_hand, guard, stays_out
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def run(*, ramp_id: int, now: datetime) -> None:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)
         guard(ramp, today, now)
         _decide(ramp, now)
-    except Moved:
+    except RampChanged:
         # Another worker, or a person, was faster: the next run sees what they made of it.
         return
     write(ramp=ramp, now=now)

@@ -28,7 +28,7 @@ from dns.models import (
 )
 from dns.services.ramp_checklist import needed
 from dns.services.ramp_days import binding, days_of, volume
-from dns.services.ramp_decisions import Choice, Moved, enter, subject_of, weights_before
+from dns.services.ramp_decisions import Choice, RampChanged, enter, subject_of, weights_before
 from dns.services.ramp_guards import stays_out
 from dns.services.weights import WeightsApply, weights_of
 from relays.domain.addresses import BadAddress, normalise_address
@@ -197,7 +197,7 @@ def _enter(ramp: Ramp, choice: Choice, user: User, actor: Actor) -> RampDecision
             by=DecidedBy.PERSON,
             actor=named,
         )
-    except Moved as error:
+    except RampChanged as error:
         raise RampRefused("The ramp has changed meanwhile: look at it again.") from error
 
 

@@ -140,7 +140,7 @@ def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
     known_to(noon(ramp.start_date))
     ramp_run.run(ramp_id=ramp.pk, now=noon(ramp.start_date))
     choice = ramp_decisions.Choice(RampChange.START, 0, ["twice"], 0.1)
-    with pytest.raises(ramp_decisions.Moved):
+    with pytest.raises(ramp_decisions.RampChanged):
         ramp_decisions.enter(
             ramp=stale,
             choice=choice,
@@ -149,7 +149,7 @@ def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
             by=DecidedBy.RULE,
         )
     stale.refresh_from_db()
-    with pytest.raises(ramp_decisions.Moved):
+    with pytest.raises(ramp_decisions.RampChanged):
         ramp_decisions.enter(
             ramp=stale,
             choice=choice,
