@@ -134,13 +134,15 @@ class Before(NamedTuple):
     """How a ramp stood.
 
     step: index of its step, None while the address is out; failed: holds for bad signs in a row; idle: dates
-    in a row on which nothing was sent, since it last stepped back; missed: dates without a decision since.
+    in a row on which nothing was sent, since it last stepped back; missed: dates without a decision since;
+    taken_out: the date on which a guard took the address out last.
     """
 
     step: int | None
     failed: int = 0
     idle: int = 0
     missed: int = 0
+    taken_out: date | None = None
 
 
 IDLE_DATES = 7
@@ -155,7 +157,7 @@ def decide(before: Before, seen: Evidence | None, *, steps: Sequence[Step], rail
     if doubt := _doubt(seen, rails):
         return _hold(before, [doubt])
     if before.step is None:
-        return _back_in(seen, rails)
+        return _back_in(before, seen, rails)
     return _go_on(before, before.step, seen, steps=len(steps), rails=rails)
 
 
@@ -165,8 +167,8 @@ def _go_on(before: Before, step: int, seen: Evidence, *, steps: int, rails: Guar
         return Verdict(
             Decision.TAKE_OUT, None, (_share_text("blocked", seen, seen.blocked, rails.emergency_share),)
         )
-    if before.missed >= _ASK_AFTER_MISSED:
-        return _hold(before, [f"No decision was made on {before.missed} dates: look before it goes on."])
+    if outdated := _outdated(before, seen):
+        return _hold(before, [outdated])
     if before.idle >= IDLE_DATES:
         silence = f"Nothing was sent on {before.idle} dates in a row."
         return Verdict(Decision.STEP_BACK, max(0, step - 2), (silence,))
@@ -175,6 +177,15 @@ def _go_on(before: Before, step: int, seen: Evidence, *, steps: int, rails: Guar
     if few := _too_few(seen, rails):
         return _hold(before, [few])
     return _onward(step, seen, steps)
+
+
+def _outdated(before: Before, seen: Evidence) -> str:
+    """Say why a date's figures are no reason to go anywhere any more; "" where they are."""
+    if before.taken_out is not None and seen.day < before.taken_out:
+        return f"It was taken out on {before.taken_out}: what was before says nothing any more."
+    if before.missed >= _ASK_AFTER_MISSED:
+        return f"No decision was made on {before.missed} dates: look before it goes on."
+    return ""
 
 
 def _onward(step: int, seen: Evidence, steps: int) -> Verdict:
@@ -192,8 +203,10 @@ def _bad_day(before: Before, step: int, bad: list[str]) -> Verdict:
     return Verdict(Decision.STEP_BACK, step - 1, (*bad, "For the second date in a row."))
 
 
-def _back_in(seen: Evidence, rails: Guardrails) -> Verdict:
+def _back_in(before: Before, seen: Evidence, rails: Guardrails) -> Verdict:
     """An address that was taken out comes back to its first step after a date without a bad sign."""
+    if before.taken_out is not None and seen.day <= before.taken_out:
+        return _hold(before, [f"It was taken out on {before.taken_out}: no whole date has gone by since."])
     if bad := list(bad_signs(seen, rails)):
         return Verdict(Decision.HOLD, None, tuple(bad))
     return Verdict(Decision.START, 0, ("A date without a bad sign has gone by since it was taken out.",))
@@ -230,7 +243,7 @@ def bad_signs(seen: Evidence, rails: Guardrails) -> Iterator[str]:
 
 def is_emergency(*, tried: int, blocked: int, rails: Guardrails) -> bool:
     """Whether the last 15 minutes are reason enough to take the address out at once. Recipients."""
-    return tried >= rails.emergency_min and blocked / tried > rails.emergency_share
+    return tried >= max(1, rails.emergency_min) and blocked / tried > rails.emergency_share
 
 
 def _is_blocked(seen: Evidence, rails: Guardrails) -> bool:

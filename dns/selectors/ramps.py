@@ -24,7 +24,8 @@ from dns.services.ramp_days import (
     steps_of,
     volume,
 )
-from dns.services.ramp_decisions import weights_with
+from dns.services.ramp_decisions import weights_before, weights_with
+from dns.services.ramp_run import RAMPS_TO_RUN
 from relays.domain.words import plural
 from relays.models import Address
 from relays.selectors.abnormal import Abnormal
@@ -54,7 +55,7 @@ def position(ramp: Ramp) -> str:
     if ramp.out == Out.UNSTARTED:
         return f"begins on {ramp.start_date}"
     if ramp.step is None:
-        return "out: blocked"
+        return "out: blocked, paused" if ramp.state == RampState.PAUSED else "out: blocked"
     paused = "paused" if ramp.state == RampState.PAUSED else "warming"
     return f"{paused}, day {ramp.step + 1} of {days}"
 
@@ -105,7 +106,7 @@ def _row(ramp: Any, now: datetime) -> RampRow:
     """Return the line of a ramp with what ramp_rows() read beside it."""
     decisions: list[RampDecision] = ramp.newest
     day: RampDay | None = next(iter(ramp.today), None)
-    why = _held_by(ramp, next(iter(decisions), None))
+    why = _held_by(ramp, decisions)
     return RampRow(
         ramp=ramp,
         position=position(ramp),
@@ -131,22 +132,28 @@ def _is_old(at: datetime | None, now: datetime) -> bool:
     return at is not None and now - at > timedelta(minutes=5)
 
 
-def _held_by(ramp: Ramp, newest: RampDecision | None) -> str:
-    """Say what keeps a ramp where it is; "" where nothing does."""
-    if not ramp.is_live:
+def _held_by(ramp: Ramp, decisions: list[RampDecision]) -> str:
+    """Say what keeps a ramp where it is, or its last records from being written; "" where nothing does."""
+    if ramp.state == RampState.CANCELLED:
         return ""
     if ramp.trouble:
         return ramp.trouble
+    newest = next(iter(decisions), None)
+    if ramp.state == RampState.DONE:
+        waits = newest is not None and newest.share is not None and not newest.is_written
+        return "Its last records are not written yet." if waits else ""
     if newest is not None and newest.change in _HOLDING:
         return f"{newest.get_change_display().capitalize()}. {' '.join(newest.why)}"
     return ""
 
 
 def _tone(ramp: Ramp, why: str) -> str:
-    if ramp.state in (RampState.DONE, RampState.CANCELLED):
-        return "ok" if ramp.state == RampState.DONE else "idle"
+    if ramp.state == RampState.CANCELLED:
+        return "idle"
     if ramp.trouble or ramp.out == Out.BLOCK:
         return "bad"
+    if ramp.state == RampState.DONE:
+        return "warn" if why else "ok"
     if ramp.state == RampState.PAUSED or (why and ramp.out != Out.CAP):
         return "warn"
     return "info"
@@ -416,7 +423,10 @@ def today_of(ramp: Ramp, now: datetime) -> RampDay | None:
 
 @dataclass(frozen=True, slots=True)
 class RampPage:
-    """Everything that a ramp's page shows. day: today's figures, None before the first look."""
+    """Everything that a ramp's page shows. day: today's figures, None before the first look.
+
+    before: the weights when it began; restored: those that cancelling may give back.
+    """
 
     row: RampRow
     day: RampDay | None
@@ -427,6 +437,7 @@ class RampPage:
     to_come: Calendar | None
     looked: str
     is_late: bool
+    before: str
     restored: str
 
     @property
@@ -450,8 +461,17 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
         to_come=calendar(ramp, now) if ramp.is_live else None,
         looked=moment(ramp.looked_at, now, stale=late),
         is_late=late,
-        restored=_words(ramp.before["weights"]),
+        before=_words(ramp.before["weights"]),
+        restored=_restored(ramp) if ramp.is_live else "",
     )
+
+
+def _restored(ramp: Ramp) -> str:
+    """Say which weights cancelling may give back, or why none."""
+    try:
+        return _words(weights_before(ramp))
+    except CannotRender as error:
+        return str(error)
 
 
 class Dated(NamedTuple):
@@ -524,8 +544,8 @@ def address_page(address: str) -> str:
 
 
 def abnormal(now: datetime) -> list[Abnormal]:
-    """Return a line for each ramp that is held, out for blocks, or cannot write its records."""
-    rows = ramp_rows(Ramp.objects.filter(state=RampState.RUNNING), now)
+    """Return a line for each ramp that is held, paused, out for blocks, or cannot write its records."""
+    rows = ramp_rows(Ramp.objects.filter(RAMPS_TO_RUN), now)
     return [_abnormal(row, now) for row in rows if row.tone in {"bad", "warn"}]
 
 
@@ -537,7 +557,7 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
         subject=ramp.address,
         where="ramp",
         url=page,
-        state="blocked" if ramp.out == Out.BLOCK else "ramp held",
+        state=_state(ramp),
         tone=row.tone,
         since=None,
         figures=f"{row.position} under {ramp.relay_name}. {row.why}",
@@ -547,6 +567,14 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
         action="Ramp",
         action_url=page,
     )
+
+
+def _state(ramp: Ramp) -> str:
+    if ramp.out == Out.BLOCK:
+        return "blocked"
+    if ramp.state == RampState.DONE:
+        return "not written"
+    return "ramp paused" if ramp.state == RampState.PAUSED else "ramp held"
 
 
 def as_json(ramp: Ramp, now: datetime) -> dict[str, Any]:

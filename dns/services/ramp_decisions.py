@@ -1,6 +1,6 @@
 """Decisions of ramps as rows: entered once, with what follows for the ramp, and written by one operation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ _TRY_AGAIN = timedelta(minutes=10)
 _ATTEMPTS = 5
 
 
-class Moved(Exception):
+class RampChanged(Exception):
     """The ramp has changed since it was looked at: look again."""
 
 
@@ -47,7 +47,7 @@ def enter(  # noqa: PLR0913 - keyword-only, each a column
 ) -> RampDecision:
     """Write a decision, and what the ramp is from then on.
 
-    Raises Moved where the ramp has changed meanwhile, or the schedule has decided for the date already.
+    Raises RampChanged where the ramp has changed meanwhile, or the schedule has decided for the date already.
     """
     decision = RampDecision(
         ramp=ramp,
@@ -67,13 +67,13 @@ def enter(  # noqa: PLR0913 - keyword-only, each a column
         with transaction.atomic():
             mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state__in=RAMPS_LIVE)
             if mine.update(version=F("version") + 1, step=choice.step, **choice.ramp) != 1:
-                raise Moved
+                raise RampChanged
             decision.save()
             if choice.ramp.get("state") == RampState.DONE:
                 Weight.objects.filter(relay_name=ramp.relay_name, address=ramp.address).update(is_warm=True)
             _audit(ramp, decision, actor)
     except IntegrityError as error:
-        raise Moved from error
+        raise RampChanged from error
     ramp.refresh_from_db()
     return decision
 
@@ -148,16 +148,30 @@ def weights_with(ramp: Ramp, share: float) -> dict[str, int]:
     CannotRender.
     """
     now = weights_of(ramp.relay_name)
-    carrying = to_shares({address: weight for address, weight in now.items() if weight})
+    shares = _of_other_ramps(ramp, now)
+    return weights_for(shares | {ramp.address: share}, _without(now, {ramp.address, *shares}))
+
+
+def weights_before(ramp: Ramp) -> dict[str, int]:
+    """Return the relay name's weights from before the ramp; addresses of other ramps keep their shares.
+
+    Raises CannotRender.
+    """
+    before: dict[str, int] = ramp.before["weights"]
+    shares = _of_other_ramps(ramp, weights_of(ramp.relay_name))
+    return weights_for(shares, _without(before, shares)) if shares else before
+
+
+def _of_other_ramps(ramp: Ramp, now: Mapping[str, int]) -> dict[str, float]:
+    """Return the shares, by weights, of the addresses that other ramps of the relay name bring up."""
     others = Ramp.objects.filter(relay_name=ramp.relay_name, state__in=RAMPS_LIVE).exclude(pk=ramp.pk)
     warming = set(others.values_list("address", flat=True))
-    shares = {address: float(part) for address, part in carrying.items() if address in warming}
-    rest = {
-        address: weight
-        for address, weight in now.items()
-        if address != ramp.address and address not in shares
-    }
-    return weights_for(shares | {ramp.address: share}, rest)
+    carrying = to_shares({address: weight for address, weight in now.items() if weight})
+    return {address: float(part) for address, part in carrying.items() if address in warming}
+
+
+def _without(weights: Mapping[str, int], addresses: Collection[str]) -> dict[str, int]:
+    return {address: weight for address, weight in weights.items() if address not in addresses}
 
 
 def unwritten(ramp: Ramp) -> str:

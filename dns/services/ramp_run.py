@@ -5,19 +5,16 @@ from datetime import date, datetime, timedelta
 
 from django.db.models import Q
 
-from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad, is_emergency
-from dns.domain.ramp_days import Span, due, missed
-from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
+from dns.domain.ramp import Before, Decision, Evidence, Verdict, decide, is_bad
+from dns.domain.ramp_days import due, missed
+from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDecision, RampState
 from dns.services.ramp_alerts import tell
 from dns.services.ramp_days import (
-    EMERGENCY_WITHIN,
     bad_in_a_row,
     binding,
-    counted,
     days_of,
     evidence,
     idle_in_a_row,
-    instance_of,
     last_decided,
     rails_of,
     refresh_day,
@@ -25,7 +22,8 @@ from dns.services.ramp_days import (
     steps_of,
     volume,
 )
-from dns.services.ramp_decisions import Choice, Moved, enter, unwritten, write
+from dns.services.ramp_decisions import Choice, RampChanged, enter, unwritten, write
+from dns.services.ramp_guards import by_hand, guard, stays_out
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,7 @@ _LOOK_BACK = 30
 
 
 # One that has finished while its address was out for the day has yet to bring it back.
-_TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
+RAMPS_TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
     state=RampState.DONE,
     pk__in=RampDecision.objects.filter(
         change=RampChange.FINISH, share__isnull=False, is_written=False
@@ -46,7 +44,7 @@ _TO_RUN = Q(state__in=RAMPS_LIVE) | Q(
 
 def run_all(*, now: datetime) -> None:
     """Run every ramp that goes on; one that fails keeps no other from its turn."""
-    for pk in Ramp.objects.filter(_TO_RUN).values_list("pk", flat=True):
+    for pk in Ramp.objects.filter(RAMPS_TO_RUN).values_list("pk", flat=True):
         try:
             run(ramp_id=pk, now=now)
         except Exception:
@@ -55,59 +53,23 @@ def run_all(*, now: datetime) -> None:
 
 def run(*, ramp_id: int, now: datetime) -> None:
     """Look at a ramp: note what was written, guard the day, decide what is due, have it written."""
-    ramp = Ramp.objects.select_related("relay_name__zone").filter(_TO_RUN, pk=ramp_id).first()
+    ramp = Ramp.objects.select_related("relay_name__zone").filter(RAMPS_TO_RUN, pk=ramp_id).first()
     if ramp is None:
         return
     write(ramp=ramp, now=now)
     if not ramp.is_live:
+        Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
         return
     try:
         today = refresh_day(ramp, days_of(ramp).date_of(now), now)
-        _guard(ramp, today, now)
+        guard(ramp, today, now)
         _decide(ramp, now)
-    except Moved:
+    except RampChanged:
         # Another worker, or a person, was faster: the next run sees what they made of it.
         return
     write(ramp=ramp, now=now)
     tell(ramp=ramp, now=now)
     Ramp.objects.filter(pk=ramp.pk).update(looked_at=now)
-
-
-def _guard(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    """Take the address out for a block or for its cap, and put it back on the date after that."""
-    if ramp.out == Out.CAP and ramp.capped_on is not None and today.date > ramp.capped_on:
-        _put_back(ramp, today, now)
-    elif ramp.out == Out.NOT and not _take_out_for_blocks(ramp, today, now):
-        _take_out_for_cap(ramp, today, now)
-
-
-def _put_back(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    share = binding(ramp, ramp.step or 0, volume(ramp.relay_name, now)).share
-    why = [f"The day on which it had sent its number, {ramp.capped_on}, is over."]
-    choice = Choice(RampChange.BACK, ramp.step, why, share, ramp={"out": Out.NOT})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
-
-
-def _take_out_for_blocks(ramp: Ramp, today: RampDay, now: datetime) -> bool:
-    instance = instance_of(ramp)
-    if instance is None:
-        return False
-    seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
-    tried = seen.sent + seen.deferred + seen.bounced
-    if not is_emergency(tried=tried, blocked=seen.blocked, rails=rails_of(ramp)):
-        return False
-    why = [f"{seen.blocked:,} of {tried:,} recipients were refused as blocked within 15 minutes."]
-    choice = Choice(RampChange.TAKE_OUT, None, why, 0.0, ramp={"out": Out.BLOCK})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
-    return True
-
-
-def _take_out_for_cap(ramp: Ramp, today: RampDay, now: datetime) -> None:
-    if today.cap is None or today.sent < today.cap:
-        return
-    why = [f"{today.sent:,} were sent on {today.date}, its number is {today.cap:,}."]
-    choice = Choice(RampChange.CAP, ramp.step, why, 0.0, ramp={"out": Out.CAP, "capped_on": today.date})
-    enter(ramp=ramp, choice=choice, day=today.date, now=now, by=DecidedBy.GUARD)
 
 
 def _decide(ramp: Ramp, now: datetime) -> None:
@@ -136,8 +98,19 @@ def _verdict(ramp: Ramp, seen: Evidence | None, dates_missed: int) -> Verdict:
     if doubt := unwritten(ramp) or _drift(ramp):
         return Verdict(Decision.HOLD, ramp.step, (doubt,))
     made = list(ramp.decisions.exclude(decided_by=DecidedBy.GUARD)[:_LOOK_BACK])
-    before = Before(ramp.step, bad_in_a_row(made), idle_in_a_row(made), dates_missed)
+    before = Before(
+        ramp.step,
+        failed=bad_in_a_row(made),
+        idle=idle_in_a_row(made),
+        missed=dates_missed,
+        taken_out=_taken_out_on(ramp),
+    )
     return decide(before, seen, steps=steps_of(ramp), rails=rails_of(ramp))
+
+
+def _taken_out_on(ramp: Ramp) -> date | None:
+    guards = ramp.decisions.filter(decided_by=DecidedBy.GUARD, change=RampChange.TAKE_OUT)
+    return guards.values_list("local_date", flat=True).first()
 
 
 def _drift(ramp: Ramp) -> str:
@@ -153,13 +126,17 @@ def _choice(ramp: Ramp, verdict: Verdict, seen: Evidence | None, now: datetime) 
     fields: dict[str, object] = {}
     match verdict.decision:
         case Decision.START | Decision.ADVANCE | Decision.STEP_BACK:
-            share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
-            fields = {"out": Out.NOT}
+            bound = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now))
+            if out := stays_out(ramp, bound, now):
+                verdict = Verdict(verdict.decision, verdict.step, (*verdict.why, out))
+            else:
+                share, fields = bound.share, {"out": Out.NOT}
         case Decision.TAKE_OUT:
             share, fields = 0.0, {"out": Out.BLOCK}
         case Decision.FINISH:
             fields = {"state": RampState.DONE, "ended_at": now, "out": Out.NOT}
-            if ramp.out == Out.CAP:
+            # What somebody did by hand stays.
+            if ramp.out == Out.CAP and by_hand(ramp) is None:
                 share = binding(ramp, verdict.step or 0, volume(ramp.relay_name, now)).share
         case Decision.HOLD:
             pass

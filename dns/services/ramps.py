@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from dns.domain.ramp import BadGuardrails, Guardrails
 from dns.domain.schedule import BadSchedule, Step, check
+from dns.domain.weights import CannotRender
 from dns.models import (
     RAMPS_LIVE,
     DecidedBy,
@@ -27,7 +28,8 @@ from dns.models import (
 )
 from dns.services.ramp_checklist import needed
 from dns.services.ramp_days import binding, days_of, volume
-from dns.services.ramp_decisions import Choice, Moved, enter, subject_of
+from dns.services.ramp_decisions import Choice, RampChanged, enter, subject_of, weights_before
+from dns.services.ramp_guards import stays_out
 from dns.services.weights import WeightsApply, weights_of
 from relays.domain.addresses import BadAddress, normalise_address
 from relays.domain.text import printable
@@ -174,8 +176,12 @@ def hold(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> RampDecision:
 def _move(  # noqa: PLR0913 - keyword-only
     ramp: Ramp, change: RampChange, step: int, *, user: User, actor: Actor, reason: str
 ) -> RampDecision:
-    share = binding(ramp, step, volume(ramp.relay_name, timezone.now())).share
-    return _enter(ramp, Choice(change, step, [_reason(reason)], share, ramp={"out": Out.NOT}), user, actor)
+    now = timezone.now()
+    bound = binding(ramp, step, volume(ramp.relay_name, now))
+    if out := stays_out(ramp, bound, now):
+        return _enter(ramp, Choice(change, step, [_reason(reason), out]), user, actor)
+    choice = Choice(change, step, [_reason(reason)], bound.share, ramp={"out": Out.NOT})
+    return _enter(ramp, choice, user, actor)
 
 
 def _enter(ramp: Ramp, choice: Choice, user: User, actor: Actor) -> RampDecision:
@@ -191,7 +197,7 @@ def _enter(ramp: Ramp, choice: Choice, user: User, actor: Actor) -> RampDecision
             by=DecidedBy.PERSON,
             actor=named,
         )
-    except Moved as error:
+    except RampChanged as error:
         raise RampRefused("The ramp has changed meanwhile: look at it again.") from error
 
 
@@ -209,10 +215,10 @@ def cancel(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> None:
     """End a ramp; the records stay as they are. Raises as advance()."""
     check_allowed(user, actor, "ramp.cancel", subject_of(ramp))
     with transaction.atomic():
-        mine = Ramp.objects.filter(pk=ramp.pk, state__in=RAMPS_LIVE)
+        mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state__in=RAMPS_LIVE)
         ended = {"state": RampState.CANCELLED, "ended_at": timezone.now(), "trouble": ""}
         if mine.update(version=F("version") + 1, **ended) != 1:
-            raise RampRefused("The ramp has ended already.")
+            raise _refused(ramp, RAMPS_LIVE, "The ramp has ended already.")
         if ramp.before.get("warm"):
             Weight.objects.filter(relay_name=ramp.relay_name, address=ramp.address).update(is_warm=True)
         _audit(actor, "ramp.cancel", ramp, _reason(reason), {})
@@ -220,11 +226,18 @@ def cancel(*, ramp: Ramp, user: User, actor: Actor, reason: str) -> None:
 
 
 def plan_restoring(*, ramp: Ramp, user: User, actor: Actor) -> Operation:
-    """Plan to give the relay name the weights from before the ramp. Raises as plan_relay_name()."""
+    """Plan to give the relay name the weights from before the ramp. Raises as plan_relay_name().
+
+    Other ramps keep the shares of their addresses; RampRefused where those leave nothing for the rest.
+    """
+    try:
+        weights = weights_before(ramp)
+    except CannotRender as error:
+        raise RampRefused(str(error)) from error
     return operations.plan_relay_name(
         kind=WeightsApply.name,
         relay_name=ramp.relay_name.name,
-        params={"weights": ramp.before["weights"]},
+        params={"weights": weights},
         user=user,
         actor=actor,
     )
@@ -235,11 +248,18 @@ def _switch(  # noqa: PLR0913 - keyword-only
 ) -> None:
     check_allowed(user, actor, action, subject_of(ramp))
     with transaction.atomic():
-        mine = Ramp.objects.filter(pk=ramp.pk, state=was)
+        mine = Ramp.objects.filter(pk=ramp.pk, version=ramp.version, state=was)
         if mine.update(state=becomes, version=F("version") + 1) != 1:
-            raise RampRefused(f"It is not {was.label}.")
+            raise _refused(ramp, (was,), f"It is not {was.label}.")
         _audit(actor, action, ramp, _reason(reason), {})
     ramp.refresh_from_db()
+
+
+def _refused(ramp: Ramp, states: Sequence[RampState], otherwise: str) -> RampRefused:
+    """Return why a ramp could not be changed: its state, or another change since it was read."""
+    if Ramp.objects.filter(pk=ramp.pk, state__in=states).exists():
+        return RampRefused("The ramp has changed meanwhile: look at it again.")
+    return RampRefused(otherwise)
 
 
 def edit(*, ramp: Ramp, steps: Sequence[Step], user: User, actor: Actor, reason: str) -> None:

@@ -1,5 +1,6 @@
 """Pages over ramps: where each stands, how one begins, and one of them, planned and actual."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,7 @@ from relays.views.polls import HtmxRequest, still_true
 from relays.views.recent import recently_authenticated
 
 ENDED_SHOWN = 20
+_CHANGED = "The ramp has changed since this page was loaded."
 _ACTS = {
     "advance": (ramps.advance, "It goes a step on."),
     "step_back": (ramps.step_back, "It goes a step back."),
@@ -121,8 +123,16 @@ def ramp_detail(request: HtmxRequest, pk: int) -> HttpResponse:
     tag = _tag(ramp, now)
     if still_true(request, tag):
         return HttpResponse(status=204)
-    context = {"page": read.ramp_page(ramp, now), "tag": tag}
-    return render(request, "dns/_ramp.html" if request.htmx else "dns/ramp.html", context)
+    if not request.htmx:
+        return _detail(request, ramp)
+    return render(request, "dns/_ramp.html", {"page": read.ramp_page(ramp, now), "tag": tag})
+
+
+def _detail(request: HttpRequest, ramp: Ramp, typed: Mapping[str, str] | None = None) -> HttpResponse:
+    """Show a ramp's whole page. typed: into its form, to be kept."""
+    now = timezone.now()
+    context = {"page": read.ramp_page(ramp, now), "tag": _tag(ramp, now), "typed": typed or {}}
+    return render(request, "dns/ramp.html", context)
 
 
 def _tag(ramp: Ramp, now: datetime) -> str:
@@ -150,6 +160,9 @@ def ramp_steer(request: HttpRequest, pk: int) -> HttpResponse:
     if act is None:
         messages.error(request, "There is no such thing to do about a ramp: nothing was changed.")
         return redirect("dns:ramp", pk)
+    if request.POST.get("version") != str(ramp.version):
+        messages.error(request, f"{_CHANGED} Nothing was done: look, and press again.")
+        return _detail(request, ramp, typed=request.POST)
     user, actor = user_of(request), actor_of(request)
     try:
         act(ramp=ramp, user=user, actor=actor, reason=request.POST.get("reason", ""))
@@ -170,7 +183,12 @@ def ramp_edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Change the days of a ramp that have not come."""
     ramp = _ramp(pk)
     form = RestForm(request.POST or None, initial={"table": read.rest_text(ramp)})
-    if form.is_valid():
+    outdated = request.method == "POST" and request.POST.get("version") != str(ramp.version)
+    if outdated:
+        form.add_error(
+            None, f"{_CHANGED} Nothing was saved: compare what you typed with the days as they are."
+        )
+    elif form.is_valid():
         try:
             steps = ramp_schedules.own(form.cleaned_data["table"]).steps
             reason = form.cleaned_data["reason"]
@@ -182,4 +200,5 @@ def ramp_edit(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, "The days that come were changed.")
             return redirect("dns:ramp", pk)
-    return render(request, "dns/ramp_edit.html", {"form": form, "ramp": ramp})
+    context = {"form": form, "ramp": ramp, "now_rest": read.rest_text(ramp) if outdated else ""}
+    return render(request, "dns/ramp_edit.html", context)

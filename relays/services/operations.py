@@ -128,8 +128,13 @@ def begin_by_system(
     The same idempotency key gives the same operation again. Raises PlanRefused, RemoteError, and Busy where
     another operation changes the name.
     """
+    # Beside a change that is not written yet a plan would be made by the weights before it. Looked at first:
+    # where the key's own operation has the name, it is there to be found.
+    is_held = RelayNameLock.objects.filter(pk=relay_name).exists()
     if (known := _of_key(idempotency_key)) is not None:
         return known
+    if is_held:
+        raise Busy(_who_holds(Operation(relay_name=relay_name)))
     chosen = _relay_name_kind(kind)
     cleaned = chosen.clean(params)
     made = chosen.plan_name(relay_name, cleaned)

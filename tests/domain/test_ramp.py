@@ -1,7 +1,7 @@
 """What a ramp decides by what a date showed."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -95,6 +95,26 @@ def test_an_address_that_is_out_comes_back_to_its_first_step_after_a_date_withou
     )
 
 
+def test_the_date_on_which_a_guard_took_it_out_and_those_before_say_nothing_about_the_rest_since() -> None:
+    quiet = replace(GOOD, sent=0, deferred=0, bounced=0)
+    for out, step in (
+        (quiet.day + timedelta(days=1), None),
+        (quiet.day, None),
+        (quiet.day - timedelta(days=1), 0),
+    ):
+        assert decided(Before(None, taken_out=out), quiet).step == step
+    assert decided(Before(None, taken_out=quiet.day), quiet).why == (
+        "It was taken out on 2026-06-01: no whole date has gone by since.",
+    )
+
+
+def test_a_date_before_a_guard_took_it_out_is_no_reason_for_a_step_on() -> None:
+    assert decided(Before(1, taken_out=GOOD.day + timedelta(days=1)), GOOD) == Verdict(
+        Decision.HOLD, 1, ("It was taken out on 2026-06-02: what was before says nothing any more.",)
+    )
+    assert decided(Before(1, taken_out=GOOD.day), GOOD).decision is Decision.ADVANCE
+
+
 def test_one_missed_date_is_nothing_two_are_held_and_never_made_up_for() -> None:
     assert decided(Before(1, missed=1), GOOD).step == 2
     assert decided(Before(1, missed=2), GOOD).decision is Decision.HOLD
@@ -126,6 +146,14 @@ def test_an_emergency_takes_enough_tries_and_more_than_the_limit() -> None:
     assert is_emergency(tried=100, blocked=6, rails=rails)
     assert not is_emergency(tried=100, blocked=5, rails=rails)
     assert not is_emergency(tried=19, blocked=19, rails=rails)
+
+
+def test_without_a_least_number_of_tries_none_is_no_emergency() -> None:
+    rails = Guardrails(emergency_min=0, emergency_share=0.0)
+    assert not is_emergency(tried=0, blocked=0, rails=rails)
+    assert is_emergency(tried=1, blocked=1, rails=rails)
+    silent = replace(GOOD, sent=0, deferred=0, bounced=0)
+    assert decide(Before(1), silent, steps=STEPS, rails=rails).decision is Decision.HOLD
 
 
 def test_every_guard_rail_says_where_it_comes_from() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from dns.domain.schedule import Step
+from dns.domain.weights import to_shares
 from dns.models import DecidedBy, Out, Ramp, RampChange, RampDay, RampState, RelayName, Weight
 from dns.publishing.rfc2136 import Rfc2136
 from dns.services import ramp_decisions, ramp_run, ramps
@@ -21,10 +23,11 @@ from dns.services.weights import change_by_rule
 from relays.models import AuditEvent, Instance, LogSource, Operation
 from relays.models.operation import OperationState
 from relays.remote.errors import RemoteError
+from relays.services import operations
 from relays.services.audit import SYSTEM
 from relays.services.operations import NotAllowed
 from tests.dns_servers import Bind
-from tests.factories import outcomes_make
+from tests.factories import instance_make, outcomes_make
 from tests.people import user_make
 from tests.ramps import (
     MSN,
@@ -137,7 +140,7 @@ def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
     known_to(noon(ramp.start_date))
     ramp_run.run(ramp_id=ramp.pk, now=noon(ramp.start_date))
     choice = ramp_decisions.Choice(RampChange.START, 0, ["twice"], 0.1)
-    with pytest.raises(ramp_decisions.Moved):
+    with pytest.raises(ramp_decisions.RampChanged):
         ramp_decisions.enter(
             ramp=stale,
             choice=choice,
@@ -146,7 +149,7 @@ def test_a_second_look_at_the_same_row_is_refused(ramp: Ramp) -> None:
             by=DecidedBy.RULE,
         )
     stale.refresh_from_db()
-    with pytest.raises(ramp_decisions.Moved):
+    with pytest.raises(ramp_decisions.RampChanged):
         ramp_decisions.enter(
             ramp=stale,
             choice=choice,
@@ -412,6 +415,170 @@ def test_blocks_take_the_address_out_within_minutes_and_it_starts_anew_after_a_g
     assert parts(msn) == {NEW: 1, OLD: 9}
 
 
+def test_an_address_that_is_blocked_in_the_night_is_not_back_in_the_morning(
+    begun: Ramp, msn: RelayName
+) -> None:
+    """The hour of decisions judges the date before, which was good."""
+    mail(begun.start_date, old=9_000, new=1_000)
+    night = datetime.combine(begun.start_date + DAY, time(3), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=night, sent=70, bounced=30, blocked=30)
+    live(begun, night + timedelta(minutes=5))
+    assert begun.out == Out.BLOCK
+    for days in (1, 2):
+        live(begun, noon(begun.start_date + days * DAY))
+        assert newest(begun).change == "hold" and parts(msn) == {OLD: 1}
+    live(begun, noon(begun.start_date + 3 * DAY))
+    assert newest(begun).change == "start" and parts(msn) == {NEW: 1, OLD: 9}
+
+
+@pytest.mark.parametrize("guard", [Out.BLOCK, Out.CAP])
+def test_what_a_guard_takes_out_before_the_step_is_written_goes_out_after_it(
+    guard: Out, msn: RelayName, otto: User
+) -> None:
+    """The step that puts the address in is still queued: by the weights before it there is nothing to do."""
+    change_by_rule(relay_name=msn, weights={OLD: 1}, reason="as MX records")
+    work()
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500),))
+    known_to(noon(ramp.start_date))
+    ramp_run.run(ramp_id=ramp.pk, now=noon(ramp.start_date))
+    at, instance = noon(ramp.start_date) + timedelta(minutes=10), Instance.objects.get(name="msn-b")
+    if guard == Out.BLOCK:
+        outcomes_make(instance, at=at, sent=70, bounced=30, blocked=30)
+    else:
+        outcomes_make(instance, at=at, sent=510)
+    known_to(at + timedelta(minutes=5))
+    ramp_run.run(ramp_id=ramp.pk, now=at + timedelta(minutes=5))
+    ramp.refresh_from_db()
+    assert ramp.out == guard and "wait for its end" in ramp.trouble
+    work()
+    assert parts(msn) == {NEW: 1, OLD: 9}
+    live(ramp, at + timedelta(minutes=6))
+    assert parts(msn) == {OLD: 1} and newest(ramp).is_written and ramp.trouble == ""
+
+
+def by_hand(msn: RelayName, user: User, **weights: int) -> None:
+    """Have somebody give the new or the old address a weight."""
+    given = {{"new": NEW, "old": OLD}[which]: weight for which, weight in weights.items()}
+    operation = operations.plan_relay_name(
+        kind="weights.apply", relay_name=MSN, params={"weights": given}, user=user, actor=SYSTEM
+    )
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=user, actor=SYSTEM, reason="by hand"
+    )
+    work()
+
+
+def capped(msn: RelayName, otto: User) -> Ramp:
+    """Return a ramp whose address is out for its day's number, at noon and ten minutes."""
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    mail(ramp.start_date, old=4_000, new=510)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    return ramp
+
+
+def test_an_address_that_somebody_puts_back_at_its_cap_stays_for_the_date_and_is_watched(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    at = noon(ramp.start_date)
+    by_hand(msn, otto, new=1, old=4)
+    for minutes in (20, 21, 22):
+        live(ramp, at + timedelta(minutes=minutes))
+    assert (ramp.out, newest(ramp).change, newest(ramp).share) == (Out.NOT, "back", None)
+    assert newest(ramp).why[0].startswith("otto put it back by hand")
+    assert parts(msn) == {NEW: 1, OLD: 4}
+    outcomes_make(
+        Instance.objects.get(name="msn-b"), at=at + timedelta(minutes=40), sent=70, bounced=30, blocked=30
+    )
+    live(ramp, at + timedelta(minutes=45))
+    assert ramp.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_the_cap_of_the_next_date_holds_again_for_an_address_that_somebody_put_back(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    by_hand(msn, otto, new=1, old=4)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=20))
+    morning = datetime.combine(ramp.start_date + DAY, time(8), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=morning - timedelta(hours=2), sent=600)
+    live(ramp, morning)
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+
+
+def test_a_blocked_address_that_somebody_puts_back_starts_anew_and_is_watched(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    at = blocked(begun)
+    live(begun, at)
+    assert begun.out == Out.BLOCK
+    by_hand(msn, otto, new=1, old=4)
+    for minutes in (1, 2, 3):
+        live(begun, at + timedelta(minutes=minutes))
+    assert (begun.out, begun.step, newest(begun).change) == (Out.NOT, 0, "start")
+    assert parts(msn) == {NEW: 1, OLD: 4}
+    outcomes_make(
+        Instance.objects.get(name="msn-b"), at=at + timedelta(minutes=30), sent=70, bounced=30, blocked=30
+    )
+    live(begun, at + timedelta(minutes=40))
+    assert begun.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_an_address_that_somebody_puts_back_in_the_night_goes_no_step_on_in_the_morning(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    mail(begun.start_date, old=9_000, new=1_000)
+    night = datetime.combine(begun.start_date + DAY, time(3), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=night, sent=70, bounced=30, blocked=30)
+    live(begun, night + timedelta(minutes=5))
+    by_hand(msn, otto, new=1, old=4)
+    live(begun, night + timedelta(minutes=30))
+    live(begun, noon(begun.start_date + DAY))
+    assert (newest(begun).change, begun.step) == ("hold", 0) and parts(msn) == {NEW: 1, OLD: 4}
+
+
+def test_blocks_are_looked_for_also_while_it_is_out_for_its_cap(msn: RelayName, otto: User) -> None:
+    """What the instance had accepted before is still sent, and refused."""
+    ramp = capped(msn, otto)
+    at = noon(ramp.start_date) + timedelta(minutes=20)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=at, sent=70, bounced=30, blocked=30)
+    live(ramp, at + timedelta(minutes=5))
+    assert (ramp.out, ramp.step, newest(ramp).change) == (Out.BLOCK, None, "take_out")
+    assert newest(ramp).is_written
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 30), UTC))
+    assert ramp.out == Out.BLOCK and parts(msn) == {OLD: 1}
+
+
+def test_midnight_brings_no_address_back_that_somebody_took_out(msn: RelayName, otto: User) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    by_hand(msn, otto, new=0)
+    mail(ramp.start_date, old=4_000, new=510)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 1), UTC))
+    assert (ramp.out, newest(ramp).change, newest(ramp).share) == (Out.NOT, "hold", None)
+    assert "otto took it out by hand" in newest(ramp).why[-1]
+    assert parts(msn) == {OLD: 1}
+
+
+def test_the_end_of_the_schedule_brings_no_address_back_that_somebody_took_out(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.25, 500),))
+    live(ramp, noon(ramp.start_date))
+    mail(ramp.start_date, old=1_000, new=480)
+    by_hand(msn, otto, new=0)
+    morning = datetime.combine(ramp.start_date + DAY, time(8), UTC)
+    outcomes_make(Instance.objects.get(name="msn-b"), at=morning - timedelta(hours=2), sent=600)
+    live(ramp, morning)
+    assert ramp.out == Out.CAP
+    live(ramp, morning + timedelta(hours=2))
+    assert ramp.state == RampState.DONE and newest(ramp).share is None and parts(msn) == {OLD: 1}
+
+
 def test_the_floor_holds_also_in_an_emergency(begun: Ramp, msn: RelayName) -> None:
     """Somebody took the warm address out by hand: the one that warms up is the last."""
     Weight.objects.filter(address=OLD).update(is_on=False)
@@ -461,6 +628,58 @@ def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, 
         ramps.advance(ramp=begun, **by(otto))
     actions = set(AuditEvent.objects.filter(object_type="ramp").values_list("action", flat=True))
     assert actions == {"ramp.start", "ramp.decision", "ramp.cancel"}
+
+
+THIRD = "192.0.2.13"
+
+
+def test_a_step_back_at_its_cap_puts_no_address_back_whose_smaller_number_is_sent_too(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = ramp_start(msn, otto, steps=(Step(0.1, 500), Step(0.25, 2_000)))
+    live(ramp, noon(ramp.start_date))
+    ramps.advance(ramp=ramp, **by(otto))
+    mail(ramp.start_date, old=4_000, new=2_010)
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=10))
+    assert ramp.out == Out.CAP
+    ramps.step_back(ramp=ramp, **by(otto))
+    assert (ramp.step, ramp.out, newest(ramp).share) == (0, Out.CAP, None)
+    assert "2,010 were sent on that date already" in newest(ramp).why[-1]
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=11))
+    assert ramp.out == Out.CAP and parts(msn) == {OLD: 1}
+    row = RampDay.objects.get(date=ramp.start_date)
+    assert (row.step, row.cap) == (0, 500)
+    live(ramp, datetime.combine(ramp.start_date + DAY, time(0, 1), UTC))
+    assert ramp.out == Out.NOT and parts(msn) == {NEW: 1, OLD: 9}
+
+
+def test_a_step_on_at_its_cap_brings_the_address_back_for_the_greater_number(
+    msn: RelayName, otto: User
+) -> None:
+    ramp = capped(msn, otto)
+    ramps.advance(ramp=ramp, **by(otto))
+    live(ramp, noon(ramp.start_date) + timedelta(minutes=20))
+    assert (ramp.step, ramp.out) == (1, Out.NOT) and parts(msn) == {NEW: 1, OLD: 3}
+
+
+def test_the_weights_from_before_leave_other_ramps_their_shares(
+    begun: Ramp, msn: RelayName, otto: User
+) -> None:
+    """The other began later: the weights from before do not know its address, or know it as out."""
+    instance_make(Instance.objects.get(name="msn-a").host, "msn-c", ip=THIRD)
+    other = ramp_start(msn, otto, address=THIRD, steps=(Step(0.2, None), Step(0.4, None)))
+    live(other, noon(other.start_date))
+    assert to_shares(parts(msn))[THIRD] == Fraction(1, 5)
+    for known in ({NEW: 0, OLD: 1}, {NEW: 0, THIRD: 0, OLD: 1}):
+        begun.before["weights"] = known
+        operation = ramps.plan_restoring(ramp=begun, user=otto, actor=SYSTEM)
+        assert operation.params["weights"] == {NEW: 0, THIRD: 1, OLD: 4}
+    ramps.cancel(ramp=begun, **by(otto))
+    operations.confirm(
+        operation=operation, plan_hash=operation.plan_hash, user=otto, actor=SYSTEM, reason="a test"
+    )
+    work()
+    assert parts(msn) == {THIRD: 1, OLD: 4}
 
 
 def test_the_rest_of_a_schedule_is_edited(begun: Ramp, otto: User) -> None:

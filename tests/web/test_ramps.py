@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from dns.models import Out, Ramp, RampDay, RampState, RelayName
+from dns.models import Out, Ramp, RampDay, RampDecision, RampState, RelayName
 from relays.models import Address, AuditEvent, Instance, Operation
 from tests.factories import outcomes_make
 from tests.people import browser_of
@@ -183,13 +183,14 @@ def test_curves_and_tables_of_ones_own(msn: RelayName, otto: Client) -> None:
         ({"largest": "100"}, "less than or equal to 99.9"),
         ({"rail_max_bounce_share": "250"}, "less than or equal to 100"),
         ({"relay_name": "9" * 40}, "Select a valid choice"),
-        ({}, "Say why"),
+        ({"reason": ""}, "Say why"),
     ],
 )
 def test_what_cannot_be_is_told_beside_its_field(
     more: dict[str, str], why: str, msn: RelayName, otto: Client
 ) -> None:
-    form = fields(msn, **more)
+    """It would begin but for the one thing: the calendar was seen, and a reason is given."""
+    form = fields(msn, **{"reason": "a new address"} | more)
     form |= {"do": "start", "seen": seen(preview(otto, form))}
     page = preview(otto, form)
     assert why in page and EVIL not in page
@@ -207,7 +208,7 @@ def test_what_cannot_be_is_told_beside_its_field(
     ],
 )
 def test_an_operator_steers_it(act: str, step: int, state: str, ramp: Ramp, otto: Client) -> None:
-    otto.post(f"/ramps/{ramp.pk}/steer/", {"act": act, "reason": "a test"})
+    otto.post(f"/ramps/{ramp.pk}/steer/", {"act": act, "reason": "a test", "version": ramp.version})
     ramp.refresh_from_db()
     assert (ramp.step, ramp.state) == (step, state)
     assert AuditEvent.objects.filter(object_type="ramp", actor_name="otto", reason="a test").count() == 1
@@ -219,13 +220,41 @@ def test_what_is_refused_is_told_on_its_page(ramp: Ramp, otto: Client) -> None:
         ({"act": "resume", "reason": "a test"}, "It is not paused"),
         ({"act": "explode"}, "There is no such thing to do"),
     ):
+        form |= {"version": str(ramp.version)}
         page = otto.post(f"/ramps/{ramp.pk}/steer/", form, follow=True).content.decode()
         assert why in page
 
 
+@pytest.mark.parametrize("version", ["0", "", "x", "9" * 30])
+def test_a_form_from_before_another_change_steers_nothing_and_keeps_what_was_typed(
+    version: str, ramp: Ramp, otto: Client
+) -> None:
+    Ramp.objects.update(version=7)
+    form = {"act": "cancel", "reason": "a ticket of mine", "restore": "on", "version": version}
+    page = otto.post(f"/ramps/{ramp.pk}/steer/", form).content.decode()
+    ramp.refresh_from_db()
+    assert (ramp.state, ramp.version) == ("running", 7)
+    assert "has changed since this page was loaded" in page
+    assert 'value="a ticket of mine"' in page and 'value="on" checked' in page
+    otto.post(f"/ramps/{ramp.pk}/steer/", form | {"version": "7"})
+    ramp.refresh_from_db()
+    assert ramp.state == "cancelled"
+
+
+def test_a_table_from_before_another_change_is_not_saved_and_kept(ramp: Ramp, otto: Client) -> None:
+    Ramp.objects.update(version=7)
+    form = {"table": "15 % 2000\n20 % 3000", "reason": "a ticket of mine", "version": "0"}
+    page = otto.post(f"/ramps/{ramp.pk}/edit/", form).content.decode()
+    ramp.refresh_from_db()
+    assert len(ramp.steps) == 14 and "has changed since this page was loaded" in page
+    assert "20 % 3000</textarea>" in page and "a ticket of mine" in page and "14 % 2000\n17 % 2500" in page
+    assert 'name="version" value="7"' in page
+    assert otto.post(f"/ramps/{ramp.pk}/edit/", form | {"version": "7"}).status_code == 302
+
+
 def test_cancelling_may_go_on_to_the_plan_of_the_old_weights(ramp: Ramp, otto: Client) -> None:
     """The name server is away here: the ramp ends all the same, and the page says what was not planned."""
-    form = {"act": "cancel", "reason": "a test", "restore": "on"}
+    form = {"act": "cancel", "reason": "a test", "restore": "on", "version": "0"}
     page = otto.post(f"/ramps/{ramp.pk}/steer/", form, follow=True).content.decode()
     ramp.refresh_from_db()
     assert ramp.state == RampState.CANCELLED and "192.0.2.53" in page
@@ -235,12 +264,14 @@ def test_cancelling_may_go_on_to_the_plan_of_the_old_weights(ramp: Ramp, otto: C
 def test_the_rest_is_edited_as_a_table(ramp: Ramp, otto: Client) -> None:
     page = text(otto, f"/ramps/{ramp.pk}/edit/")
     assert "14 % 2000\n17 % 2500" in page
-    form = {"table": "15 % 2000\n20 % 3000", "reason": "a test"}
+    form = {"table": "15 % 2000\n20 % 3000", "reason": "a test", "version": "0"}
     assert otto.post(f"/ramps/{ramp.pk}/edit/", form).status_code == 302
     ramp.refresh_from_db()
     assert len(ramp.steps) == 5 and ramp.steps[4] == {"share": 0.2, "cap": 3000}
     for table, why in (("1 %", "less than the day before"), (EVIL, "Line 1 is not a share")):
-        page = otto.post(f"/ramps/{ramp.pk}/edit/", {"table": table, "reason": "a test"}).content.decode()
+        page = otto.post(
+            f"/ramps/{ramp.pk}/edit/", {"table": table, "reason": "a test", "version": "1"}
+        ).content.decode()
         assert why in page
 
 
@@ -272,6 +303,31 @@ def test_abnormal_now_names_ramps_that_are_held_or_out(ramp: Ramp, viewer: Clien
     Ramp.objects.update(out=Out.BLOCK, step=None)
     page = text(viewer, "/")
     assert f"abnormal-ramp-{ramp.pk}" in page and f"out: blocked under {MSN}" in page
+
+
+def test_abnormal_now_names_paused_ramps_too(ramp: Ramp, viewer: Client) -> None:
+    """One that is paused is still guarded: it may be out, or wait for its records."""
+    Ramp.objects.update(state=RampState.PAUSED)
+    page = text(viewer, "/")
+    assert f"abnormal-ramp-{ramp.pk}" in page and "ramp paused" in page
+    Ramp.objects.update(out=Out.BLOCK, step=None)
+    assert f"out: blocked, paused under {MSN}" in text(viewer, "/")
+
+
+def test_a_ramp_that_ended_without_its_records_is_not_shown_green(ramp: Ramp, viewer: Client) -> None:
+    RampDecision.objects.create(
+        ramp=ramp, local_date=timezone.now().date(), at=timezone.now(), decided_by="person",
+        change="finish", step=2, share=0.5,
+    )  # fmt: skip
+    Ramp.objects.update(state=RampState.DONE, ended_at=timezone.now(), trouble="the server refuses")
+    for path in ("/", "/ramps/", f"/ramps/{ramp.pk}/"):
+        assert "the server refuses" in text(viewer, path), path
+    assert f"abnormal-ramp-{ramp.pk}" in text(viewer, "/")
+    assert "page-head tone-bad" in text(viewer, f"/ramps/{ramp.pk}/")
+    RampDecision.objects.update(is_written=True)
+    Ramp.objects.update(trouble="")
+    assert f"abnormal-ramp-{ramp.pk}" not in text(viewer, "/")
+    assert "page-head tone-ok" in text(viewer, f"/ramps/{ramp.pk}/")
 
 
 def test_the_number_of_queries_does_not_grow_with_the_ramps(ramp: Ramp, viewer: Client) -> None:
