@@ -15,12 +15,8 @@ def tell(*, ramp: Ramp, now: datetime) -> None:
         return
     fresh = ramp.decisions.filter(change=RampChange.TAKE_OUT, told_at=None, at__gt=now - _NEWS)
     for decision in fresh:
-        # Taken first: of two workers one sends it.
-        mine = RampDecision.objects.filter(pk=decision.pk, told_at=None)
-        if mine.update(told_at=now) == 1 and not alerts.send(
-            subject=_subject(ramp), text=_text(ramp, decision)
-        ):
-            RampDecision.objects.filter(pk=decision.pk).update(told_at=None)
+        rows = RampDecision.objects.filter(pk=decision.pk)
+        alerts.send_once(rows, subject=_subject(ramp), text=_text(ramp, decision), now=now)
 
 
 def _subject(ramp: Ramp) -> str:

@@ -10,6 +10,8 @@ class Alarm(models.Model):
     since = models.DateTimeField()
     # When the operators were mailed; null as long as they are to be.
     told_at = models.DateTimeField(null=True)
+    # Since when a worker does so.
+    telling_since = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["since"]

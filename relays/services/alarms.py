@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from django.db.models import QuerySet
+
 from relays.domain.words import visible
 from relays.models import Alarm, Host, InstanceRedirect, Operation
 from relays.models.host import PollOutcome
@@ -34,24 +36,28 @@ def look(*, now: datetime) -> None:
     if not alerts.are_on():
         return
     troubles = [*_changed_keys(), *_forgotten_redirects(now)]
-    Alarm.objects.exclude(key__in=[trouble.key for trouble in troubles]).delete()
+    lasting = {trouble.key for trouble in troubles} | {_key_of(host) for host in _not_well()}
+    Alarm.objects.exclude(key__in=lasting).delete()
     for trouble in troubles:
         alarm, _ = Alarm.objects.get_or_create(key=trouble.key, defaults={"since": now})
         if alarm.told_at is None and now - alarm.since >= trouble.lasts:
-            _tell(trouble, now)
+            rows = Alarm.objects.filter(pk=alarm.pk)
+            alerts.send_once(rows, subject=trouble.subject, text=trouble.text, now=now)
 
 
-def _tell(trouble: _Trouble, now: datetime) -> None:
-    # Taken first: of two workers one sends it.
-    mine = Alarm.objects.filter(key=trouble.key, told_at=None)
-    if mine.update(told_at=now) == 1 and not alerts.send(subject=trouble.subject, text=trouble.text):
-        Alarm.objects.filter(key=trouble.key).update(told_at=None)
+def _not_well() -> QuerySet[Host]:
+    """Return the hosts whose newest poll tells nothing good of their keys: one that times out has told nothing."""
+    return Host.objects.filter(enabled=True).exclude(last_outcome=PollOutcome.COMPLETE)
+
+
+def _key_of(host: Host) -> str:
+    return f"host-key:{host.pk}"
 
 
 def _changed_keys() -> Iterator[_Trouble]:
     for host in Host.objects.filter(enabled=True, last_outcome=PollOutcome.KEY_CHANGED):
         yield _Trouble(
-            f"host-key:{host.pk}",
+            _key_of(host),
             timedelta(0),
             f"{host.name} answers with another host key",
             f"{host.name} ({visible(host.ssh_address)}) answers with a key that is not the pinned one.\n"

@@ -47,6 +47,10 @@ def test_a_changed_host_key_is_told_once_until_it_was_well_again() -> None:
         alarms.look(now=NOW)
     assert subjects() == ["[Relay Fleet] rustin answers with another host key"]
     assert mail.outbox[0].to == ["night@example.org"]
+    for outcome in ("unreachable", "key_changed"):
+        Host.objects.update(last_outcome=outcome)
+        alarms.look(now=NOW)
+    assert len(mail.outbox) == 1
     for outcome in ("complete", "key_changed"):
         Host.objects.update(last_outcome=outcome)
         alarms.look(now=NOW)
@@ -87,6 +91,25 @@ def test_what_could_not_be_mailed_is_mailed_at_the_next_look(monkeypatch: pytest
         alarms.look(now=NOW)
     assert Alarm.objects.get().told_at is None
     alarms.look(now=NOW)
+    assert len(mail.outbox) == 1
+
+
+def test_a_worker_killed_while_it_mails_leaves_it_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_message: EmailMessage) -> None:
+        raise KeyboardInterrupt
+
+    host_make("rustin")
+    Host.objects.update(last_outcome="key_changed")
+    with monkeypatch.context() as away:
+        away.setattr(EmailMessage, "send", die)
+        with pytest.raises(KeyboardInterrupt):
+            alarms.look(now=NOW)
+    # It may be at it still.
+    alarms.look(now=NOW + timedelta(minutes=4))
+    assert not mail.outbox
+    alarms.look(now=SOON)
+    assert len(mail.outbox) == 1
+    alarms.look(now=SOON)
     assert len(mail.outbox) == 1
 
 
