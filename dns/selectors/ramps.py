@@ -1,11 +1,12 @@
 """Ramps for pages and programs: where each stands, why it is held, what comes, and how old each figure is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.urls import reverse
 
 from dns.domain.ramp import RAILS, Guardrails, is_emergency
@@ -24,7 +25,7 @@ from dns.services.ramp_days import (
     steps_of,
     volume,
 )
-from dns.services.ramp_decisions import weights_before, weights_with
+from dns.services.ramp_decisions import weights_before, weights_by_share
 from dns.services.ramp_run import RAMPS_TO_RUN
 from relays.domain.words import plural
 from relays.models import Address
@@ -187,6 +188,8 @@ class Calendar(NamedTuple):
 
 def calendar(ramp: Ramp, now: datetime) -> Calendar:
     """Return the days of a ramp that come, if nothing holds it: of a draft all of them."""
+    prefetch_related_objects([ramp], "relay_name__weights")
+    weights_with = weights_by_share(ramp)
     daily = volume(ramp.relay_name, now)
     known: dict[float, tuple[Rendered | None, str]] = {}
     days = []
@@ -195,7 +198,7 @@ def calendar(ramp: Ramp, now: datetime) -> Calendar:
     for number, step in enumerate(steps_of(ramp)[first:], first):
         bound = binding(ramp, number, daily)
         if bound.share not in known:
-            known[bound.share] = _rendered(ramp, bound.share)
+            known[bound.share] = _rendered(ramp, bound.share, weights_with)
         rendered, weights = known[bound.share]
         days.append(_calendar_day(ramp, number, day, step.share, bound, rendered, weights))
         day += timedelta(days=1)
@@ -229,11 +232,13 @@ def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
     )
 
 
-def _rendered(ramp: Ramp, share: float) -> tuple[Rendered | None, str]:
+def _rendered(
+    ramp: Ramp, share: float, weights_with: Callable[[float], dict[str, int]]
+) -> tuple[Rendered | None, str]:
     """Return what would be served for a share and the weights in words, or why there is nothing to serve."""
     name = ramp.relay_name
     try:
-        weights = weights_with(ramp, share)
+        weights = weights_with(share)
         rendering = Rendering(name.rendering)
         return render(name.name, weights, rendering=rendering, ttl=name.ttl, proposed=False), _words(weights)
     except CannotRender as error:

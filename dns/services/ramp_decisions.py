@@ -1,6 +1,6 @@
 """Decisions of ramps as rows: entered once, with what follows for the ramp, and written by one operation."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -147,9 +147,15 @@ def weights_with(ramp: Ramp, share: float) -> dict[str, int]:
     Other addresses that warm up keep theirs; those that are warm split the rest as they did. Raises
     CannotRender.
     """
+    return weights_by_share(ramp)(share)
+
+
+def weights_by_share(ramp: Ramp) -> Callable[[float], dict[str, int]]:
+    """Return what gives weights_with() for many shares: what it follows from is read once."""
     now = weights_of(ramp.relay_name)
-    shares = _of_other_ramps(ramp, now)
-    return weights_for(shares | {ramp.address: share}, _without(now, {ramp.address, *shares}))
+    others = _of_other_ramps(ramp, now)
+    rest = _without(now, {ramp.address, *others})
+    return lambda share: weights_for(others | {ramp.address: share}, rest)
 
 
 def weights_before(ramp: Ramp) -> dict[str, int]:

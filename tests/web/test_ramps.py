@@ -338,3 +338,13 @@ def test_the_number_of_queries_does_not_grow_with_the_ramps(ramp: Ramp, viewer: 
     with CaptureQueriesContext(connection) as many:
         viewer.get("/ramps/")
     assert len(many) == len(one)
+
+
+def test_the_number_of_queries_does_not_grow_with_the_days(ramp: Ramp, viewer: Client) -> None:
+    counted = []
+    for steps in (ramp.steps[:4], ramp.steps):
+        Ramp.objects.update(steps=steps)
+        with CaptureQueriesContext(connection) as queries:
+            assert "The days that come" in text(viewer, f"/ramps/{ramp.pk}/")
+        counted.append(len(queries))
+    assert counted[0] == counted[1]
