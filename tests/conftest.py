@@ -41,16 +41,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database-only", action="store_true", help="only tests that use the database")
 
 
-# Files whose tests take minutes, and wait for most of them, come first: a worker that began one of them last
-# would end alone.
+# Files whose tests take minutes, and wait for most of them: the longest first.
 LONGEST_FIRST = ("processes/test_postgresql.py", "processes/", "lab/", "agent/", "browser/")
+# Of these, every wait is for another process; tracing would slow the console's own threads to a third.
+NOT_MEASURED = ("processes/", "lab/", "browser/")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put what takes longest first; with --database-only, leave out what opens no database, and the lab."""
+    for item in items:
+        if item.nodeid.startswith(tuple(f"tests/{path}" for path in NOT_MEASURED)):
+            item.add_marker(pytest.mark.no_cover)
     if _is_one_of_many(config):
-        items.sort(key=lambda item: _place(item.nodeid))
+        turns = _in_turns(list(dict.fromkeys(_file(item) for item in items)))
+        items.sort(key=lambda item: turns[_file(item)])
     if config.getoption("--database-only"):
         chosen = [item for item in items if _uses_database(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
@@ -62,8 +67,23 @@ def _is_one_of_many(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _place(nodeid: str) -> int:
-    starts = (nodeid.startswith(f"tests/{path}") for path in LONGEST_FIRST)
+def _in_turns(files: list[str]) -> dict[str, float]:
+    """Return each file's place: those that wait beside those that work, so that no processor idles.
+
+    Those that take minutes have all begun by four fifths, or one would run alone at the end.
+    """
+    long = sorted((file for file in files if _place(file) < len(LONGEST_FIRST)), key=_place)
+    short = [file for file in files if _place(file) == len(LONGEST_FIRST)]
+    turns = {file: 0.8 * number / len(long) for number, file in enumerate(long)}
+    return turns | {file: number / len(short) for number, file in enumerate(short)}
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _place(file: str) -> int:
+    starts = (file.startswith(f"tests/{path}") for path in LONGEST_FIRST)
     return next((number for number, fits in enumerate(starts) if fits), len(LONGEST_FIRST))
 
 

@@ -283,6 +283,7 @@ commands.run({arguments!r}, open({pyz!r}, "rb").read())
 
 # Each takes seconds: the two ends share the points at which it is killed.
 @pytest.mark.parametrize(("end", "first"), [("install again", 0), ("uninstall", 3)])
+@pytest.mark.usefixtures("unmeasured")
 def test_killed_anywhere_it_is_completed_or_removed(host: Sandbox, end: str, first: int) -> None:
     before = state(host)
     arguments = ["install", "--read-key", KEY, "--yes"]
@@ -302,6 +303,7 @@ def test_killed_anywhere_it_is_completed_or_removed(host: Sandbox, end: str, fir
     assert calls > 15
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_uninstall_killed_anywhere_is_completed_by_another(host: Sandbox) -> None:
     before = state(host)
     for calls in range(0, 120, 8):

@@ -130,6 +130,7 @@ def test_onboard_is_listed_first_then_done_once_and_given_back_to_the_byte(host:
     host.run(PROGRAM, "onboard", "msn-b", "--yes")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_onboarding_that_was_killed_at_any_point_is_finished_by_the_next(host: Sandbox) -> None:
     service = host.inside("/var/spool/postfix-msn-b/private/drain")
     host.run(PROGRAM, "onboard", "msn-b", "--undo", "--yes")
@@ -414,6 +415,7 @@ def test_a_snapshot_tells_of_a_redirect_that_is_on_and_of_none_otherwise(host: S
 
 
 @pytest.mark.parametrize("verb", ["redirect.set", "redirect.clear"])
+@pytest.mark.usefixtures("unmeasured")
 def test_killed_at_every_point_the_map_is_the_old_or_the_new_and_the_guard_ends_it(
     host: Sandbox, verb: str
 ) -> None:

@@ -109,6 +109,7 @@ def test_an_upgrade_leaves_the_new_digest_alone(host: Sandbox) -> None:
     assert install(host, *DOOR) == []
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_upgrade_killed_anywhere_leaves_a_door_that_opens_and_another_completes_it(host: Sandbox) -> None:
     arguments = ["install", "--read-key", KEY, *DOOR, "--yes"]
     for calls in range(60):
@@ -136,6 +137,7 @@ def test_an_upgrade_without_the_write_key_keeps_the_door_open(host: Sandbox) -> 
     assert KEY in host.inside(KEYS).read_text()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_first_install_killed_anywhere_is_completed_or_removed(host: Sandbox) -> None:
     before = state(host)
     arguments = ["install", "--read-key", KEY, *DOOR, "--yes"]

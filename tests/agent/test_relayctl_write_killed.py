@@ -48,7 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         make(sandbox)
         sandbox.write(f"{_SITE}/fault.py", _FAULT)
         sandbox.write(f"{_SITE}/zz-fault.pth", "import fault\n")
-        with slow_postqueue(sandbox, 0):
+        with slow_postqueue(sandbox, 0), sandbox.unmeasured():
             yield sandbox
 
 

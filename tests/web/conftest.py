@@ -25,7 +25,8 @@ def viewer(db: None) -> Client:
 
 
 @pytest.fixture(autouse=True)
-def _cheap_passwords() -> Iterator[None]:
-    """Spend the tests' time on pages."""
-    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+def _cheap_clients() -> Iterator[None]:
+    """Spend the tests' time on pages: not on passwords, nor on reading static/ for each client."""
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(PASSWORD_HASHERS=hashers, WHITENOISE_AUTOREFRESH=True):
         yield
