@@ -274,7 +274,7 @@ class RampDecision(models.Model):
         Operation, null=True, on_delete=models.SET_NULL, related_name="ramp_decisions"
     )
     attempt = models.PositiveSmallIntegerField(default=1)
-    # When it was mailed to the operators, and since when a worker does so; of those that take the address out.
+    # When it was mailed to the operators, and since when a worker is at it; of those that take it out.
     told_at = models.DateTimeField(null=True)
     telling_since = models.DateTimeField(null=True)
 

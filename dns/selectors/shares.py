@@ -17,7 +17,7 @@ from dns.domain.observed import (
     standard_error,
 )
 from dns.domain.records import RecordSet
-from dns.domain.weights import Rendering, percent, read_back, to_shares
+from dns.domain.weights import NotOurs, Rendering, percent, read_back, to_shares
 from dns.models import PublishedState, RelayName
 from dns.selectors.counts import Counts, counts_by_span, instances_of, totals
 from dns.services.weights import weights_of
@@ -185,9 +185,11 @@ def whole_buckets(counted_to: datetime) -> int:
 
 def _published_rendering(relay_name: RelayName, state: PublishedState | None) -> Rendering:
     """Return how what is published is rendered: another one may be set and not published yet."""
-    if state is None:
+    records = [RecordSet.from_json(item) for item in state.records] if state else []
+    try:
+        return read_back(relay_name.name, records).rendering
+    except NotOurs:
         return Rendering(relay_name.rendering)
-    return read_back(relay_name.name, [RecordSet.from_json(item) for item in state.records]).rendering
 
 
 def _rows(

@@ -1,7 +1,5 @@
 """The passport of an address, and notes in it."""
 
-import ipaddress
-
 from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
 from django.core.exceptions import ValidationError
@@ -13,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from dns.selectors.passport import BLOCKS_OF_DAYS, Passport, passport
 from dns.services.address_notes import MAX_LENGTH, note_add
+from relays.domain.addresses import BadAddress, normalise_address
 from relays.views.actors import actor_of, user_of
 
 
@@ -45,8 +44,8 @@ def address_note(request: HttpRequest, ip: str) -> HttpResponse:
 def _passport(ip: str) -> Passport:
     """Return an address's passport; 404 for what is no address of the fleet."""
     try:
-        address = str(ipaddress.ip_address(ip))
-    except ValueError as error:
+        address = normalise_address(ip)
+    except BadAddress as error:
         raise Http404("no address") from error
     found = passport(address, timezone.now())
     if found is None:

@@ -46,7 +46,7 @@ def look(*, now: datetime) -> None:
 
 
 def _not_well() -> QuerySet[Host]:
-    """Return the hosts whose newest poll tells nothing good of their keys: one that times out has told nothing."""
+    """Return the hosts whose newest poll does not clear their key: one that timed out tells nothing of it."""
     return Host.objects.filter(enabled=True).exclude(last_outcome=PollOutcome.COMPLETE)
 
 
