@@ -62,6 +62,7 @@ class RelayName(models.Model):
     served_at = models.DateTimeField(null=True)
     # {"192.0.2.53": "..."}: what the check found wrong with each server; empty where all is as it should be.
     drift = models.JSONField(default=dict)
+    checked_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["name"]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from dns.selectors import instances, origins, ramps
+from dns.selectors import drift, instances, origins, ramps
 from relays.models import Instance, Origin
 from relays.selectors.abnormal import Abnormal
 from relays.selectors.beside import Fact, Neighbour, Panel, RowAction
@@ -17,8 +17,8 @@ class Dns(Neighbour):
         return ramps.facts(now)
 
     def lines(self, now: datetime) -> list[Abnormal]:
-        """Return a line for each ramp that is held or out."""
-        return ramps.abnormal(now)
+        """Return a line for each ramp that is held or out, and each relay name not served as published."""
+        return [*drift.abnormal(now), *ramps.abnormal(now)]
 
     def row_actions(self, instance_ids: Collection[int]) -> Mapping[int, RowAction]:
         """Offer to take instances out of DNS that relay names lead to."""

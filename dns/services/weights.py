@@ -423,7 +423,7 @@ def _verify(job: Job, row: RelayName, facts: Mapping[str, Any]) -> str:
     state = PublishedState.objects.get(operation=job.operation)
     if wrong and timezone.now() - state.at < _VERIFY_FOR:
         job.wait(_LOOK_AGAIN)
-    RelayName.objects.filter(pk=row.pk).update(drift=wrong)
+    RelayName.objects.filter(pk=row.pk).update(drift=wrong, checked_at=timezone.now())
     if wrong:
         behind = "; ".join(f"{server}: {text}" for server, text in sorted(wrong.items()))
         return f"Written, but not every name server serves it yet. {behind}"

@@ -247,8 +247,8 @@ def check_relay_name(*, relay_name: RelayName) -> dict[str, str]:
         if (wrong := what_is_wrong(relay_name, answer, wanted))
     }
     found = next((answer for answer in answers.values() if isinstance(answer, Reading)), None)
-    relay_name.drift = drift
-    fields = ["drift"]
+    relay_name.drift, relay_name.checked_at = drift, timezone.now()
+    fields = ["drift", "checked_at"]
     if found is not None:
         relay_name.served, relay_name.served_at = _as_json(found.records), timezone.now()
         fields += ["served", "served_at"]

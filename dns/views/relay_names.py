@@ -58,6 +58,7 @@ def relay_name_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "row": row,
         "asof": moment(row.served_at, now),
+        "checked": moment(row.checked_at, now),
         "shares": shares,
         "slider_most": str(max(_SLIDER, *(2 * share.weight for share in shares.rows))),
         "history": history_table(share_history(row, chosen, now), now),

@@ -15,6 +15,7 @@ from dns.services import zones
 from relays.models import AuditEvent, Operation
 from relays.services.audit import SYSTEM
 from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+from tests.factories import host_make
 from tests.relay_names import mail_make, relay_name_make, state_make
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +69,18 @@ def test_a_relay_name_leads_to_a_ramp_of_one_of_its_addresses(
     assert link not in viewer.get(f"/relay-names/{msn.pk}/").content.decode()
     assert f'href="{link}">Start a ramp' in operator.get(f"/relay-names/{msn.pk}/").content.decode()
     assert f'value="{msn.pk}" selected' in operator.get(link).content.decode()
+
+
+def test_abnormal_now_names_what_is_not_served_as_published(msn: RelayName, viewer: Client) -> None:
+    host_make("rustin")
+    assert "abnormal-drift" not in viewer.get("/").content.decode()
+    checked = timezone.now() - timedelta(hours=2)
+    drift = {"192.0.2.54": "serves <script>alert(1)</script> alone"}
+    RelayName.objects.filter(pk=msn.pk).update(drift=drift, checked_at=checked)
+    line = viewer.get("/").content.decode().partition("abnormal-drift-")[2].partition("</li>")[0]
+    assert f"/relay-names/{msn.pk}/#servers-title" in line and MSN in line
+    assert "192.0.2.54: serves &lt;script&gt;" in line and "<script>" not in line
+    assert "1 of 1 server" in line and "2 h ago" in line and "asof stale" in line
 
 
 def test_an_answer_of_long_ago_shows_its_age(msn: RelayName, viewer: Client) -> None:
