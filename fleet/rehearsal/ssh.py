@@ -54,3 +54,8 @@ def signal_all(host: Namespace, name: str) -> None:
     """Send a signal to the listener and to every session of this host."""
     # pkill sees only this host's processes: it runs in their PID namespace.
     host.run("/usr/bin/pkill", f"-{name}", "-x", "sshd", check=False)
+
+
+def runs(host: Namespace) -> bool:
+    """Tell whether a listener or a session is left: a signal is sent, and its end comes later."""
+    return host.run("/usr/bin/pgrep", "-x", "sshd", check=False).returncode == 0

@@ -8,6 +8,9 @@ from tests.agent.sandbox import Sandbox
 
 PYZ = "/usr/local/relayctl.pyz"
 
+# Long ids have the second, the microsecond and the inode; short ones eleven hexadecimal digits at most.
+_LONG_ID = 12
+
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -97,6 +100,18 @@ def wait_for_deferred(host: Sandbox, directory: str, messages: int) -> None:
     while sum(entry["queue_name"] == "deferred" for entry in listed(host, directory)) < messages:
         assert time.monotonic() < give_up_at, listed(host, directory)
         time.sleep(0.2)
+
+
+def wait_for_long_ids(host: Sandbox, directory: str) -> None:
+    """Wait until no cleanup(8) from before a reload gives short queue ids; the messages are deleted again."""
+    give_up_at = time.monotonic() + 30
+    ids = [""]
+    while any(len(queue_id) < _LONG_ID for queue_id in ids):
+        assert time.monotonic() < give_up_at, ids
+        send(host, directory, "probe@example.org")
+        wait_for_deferred(host, directory, 1)
+        ids = [entry["queue_id"] for entry in listed(host, directory)]
+        host.run("postsuper", "-c", directory, "-d", "ALL")
 
 
 def ask(host: Sandbox, verb: str, *, deadline_s: int = 45, **args: Any) -> list[dict[str, Any]]:

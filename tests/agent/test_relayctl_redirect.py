@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent.postfix_host import listed, send, start, wait_for_deferred
+from tests.agent.postfix_host import listed, send, start, wait_for_deferred, wait_for_long_ids
 from tests.agent.sandbox import Sandbox
 from tests.agent.test_relayctl_write_killed import _FAULT, _SITE
 from tests.agent.write_host import (
@@ -48,6 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         sandbox.write(f"{_SITE}/zz-fault.pth", "import fault\n")
         sandbox.run(PROGRAM, "onboard", "--yes")
         sandbox.run(PROGRAM, "peers", "add", "msn-b=127.0.0.1:2526")
+        wait_for_long_ids(sandbox, A)
         yield sandbox
 
 
