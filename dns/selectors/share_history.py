@@ -9,6 +9,7 @@ from dns.domain.weights import percent, to_shares
 from dns.models import PublishedState, RelayName
 from dns.selectors.counts import counts_by_span, instances_of
 from dns.selectors.shares import lua_ttl, origins_of, whole_buckets
+from relays.models import Address
 from relays.selectors.figures import Clock, clock
 from relays.selectors.outcomes import counted_of
 from relays.selectors.ranges import Range
@@ -37,7 +38,10 @@ class StateSince:
 
 @dataclass(frozen=True, slots=True)
 class ShareHistory:
-    """A relay name's shares from `first` to `last`: states oldest first, with the one in force at `first`."""
+    """A relay name's shares from `first` to `last`: states oldest first, with the one in force at `first`.
+
+    unknown: why no span is told, "" where all are.
+    """
 
     addresses: list[str]
     spans: list[ShareSpan]
@@ -45,6 +49,7 @@ class ShareHistory:
     span_s: int
     first: int
     last: int
+    unknown: str = ""
 
 
 def share_history(relay_name: RelayName, chosen: Range, now: datetime) -> ShareHistory:
@@ -60,11 +65,23 @@ def share_history(relay_name: RelayName, chosen: Range, now: datetime) -> ShareH
         first=first,
         end=whole_buckets(counted.oldest or now),
     )
+    states = _states(rows, first)
+    unknown = _unknown(states)
     spans = [
         ShareSpan(ts, _seen(addresses, messages, span_s, _in_force(rows, ts)))
-        for ts, messages in counts.items()
+        for ts, messages in ({} if unknown else counts).items()
     ]
-    return ShareHistory(addresses, spans, _states(rows, first), span_s, first, int(now.timestamp()))
+    return ShareHistory(addresses, spans, states, span_s, first, int(now.timestamp()), unknown)
+
+
+def _unknown(states: Sequence[StateSince]) -> str:
+    """Say which log that tells of these was never read: without it the others' shares are wrong too."""
+    published = {address for state in states for address, share in state.published.items() if share}
+    silent = Address.objects.filter(
+        ip__in=published, instance__removed_at=None, instance__state__outcomes_at=None
+    )
+    unread = sorted(silent.values_list("ip", flat=True))
+    return f"Not known: the log of {', '.join(unread)} was never read." if unread else ""
 
 
 def _seen(

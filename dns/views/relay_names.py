@@ -55,13 +55,15 @@ def relay_name_detail(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     chosen = range_named(request.GET.get("range"))
     shares = shares_of(row, now=now)
+    history = share_history(row, chosen, now)
     context = {
         "row": row,
         "asof": moment(row.served_at, now),
         "checked": moment(row.checked_at, now),
         "shares": shares,
         "slider_most": str(max(_SLIDER, *(2 * share.weight for share in shares.rows))),
-        "history": history_table(share_history(row, chosen, now), now),
+        "history": history_table(history, now),
+        "history_unknown": history.unknown,
         "outcomes": {"ranges": RANGES.values(), "chosen": chosen},
         "states": row.published.select_related("operation")[:10],
         "servers": [(server, row.drift.get(server, "")) for server in row.zone.servers],

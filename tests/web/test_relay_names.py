@@ -12,7 +12,7 @@ from dns.lookup import Server
 from dns.models import PublishedState, RelayName, Weight, Zone
 from dns.publishing.rfc2136 import Key, Rfc2136
 from dns.services import zones
-from relays.models import AuditEvent, Operation
+from relays.models import AuditEvent, InstanceState, Operation
 from relays.services.audit import SYSTEM
 from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
 from tests.factories import host_make
@@ -216,6 +216,17 @@ def test_a_chart_has_three_shares_an_address_and_marks_changes(viewer: Client) -
     assert figure["layout"]["annotations"][0]["text"] == "found so"
     page = viewer.get(f"/relay-names/{row.pk}/").content.decode()
     assert "counted up to" in page and page.count("25.0 %") >= 3
+
+
+def test_a_log_that_was_never_read_leaves_every_share_of_the_past_unknown(viewer: Client) -> None:
+    row = relay_name_make()
+    mail_make({OLD: 500, NEW: 100})
+    assert "Not known" not in viewer.get(f"/relay-names/{row.pk}/").content.decode()
+    InstanceState.objects.filter(instance__addresses__ip=NEW).update(outcomes_at=None)
+    page = viewer.get(f"/relay-names/{row.pk}/").content.decode()
+    assert f"Not known: the log of {NEW} was never read." in page
+    chart = viewer.get(f"/relay-names/{row.pk}/shares.json").json()
+    assert [len(one["x"]) for one in chart["data"] if one["name"] == OLD] == [0]
 
 
 def test_mail_that_leaves_the_published_shares_is_told_with_causes(viewer: Client) -> None:
