@@ -94,12 +94,12 @@ def _percent(share: float) -> float:
 
 def _layout(history: ShareHistory, changes: Sequence[StateSince], zone: Zone) -> dict[str, Any]:
     return {
-        "margin": {"l": 48, "r": 16, "t": 8, "b": 48},
+        "margin": {"l": 48, "r": 16, "t": 24, "b": 48},
         "height": 336,
         "hovermode": "x unified",
         "legend": {"orientation": "h", "x": 0, "y": 1.06, "yanchor": "bottom"},
         "shapes": [_line(zone.axis(state.ts)) for state in changes],
-        "annotations": [_mark(state, zone) for state in changes],
+        "annotations": [_mark(state, history, zone) for state in changes],
         "xaxis": {
             "type": "date",
             "range": [zone.axis(history.first), zone.axis(history.last)],
@@ -121,9 +121,12 @@ def _line(at: int) -> dict[str, Any]:
     }
 
 
-def _mark(state: StateSince, zone: Zone) -> dict[str, Any]:
+def _mark(state: StateSince, history: ShareHistory, zone: Zone) -> dict[str, Any]:
+    is_late = 2 * state.ts > history.first + history.last
     return {
         "x": zone.axis(state.ts),
+        # Away from the nearer end, which would cut it off.
+        "xanchor": "right" if is_late else "left",
         "y": 1,
         "yref": "paper",
         "yanchor": "bottom",

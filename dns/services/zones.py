@@ -167,6 +167,7 @@ def relay_name_import(  # noqa: PLR0913 - keyword-only, each a setting
             Weight.objects.create(relay_name=relay_name, address=address, weight=parts)
         remember(relay_name, reading, wanted={**served.parts}, at=timezone.now(), old_ttl=0)
         _audit(actor, "relay_name.imported", subject_of(relay_name), {"parts": dict(served.parts)})
+    check_relay_name(relay_name=relay_name)
     return relay_name
 
 

@@ -58,6 +58,7 @@ def test_a_viewer_sees_shares_and_may_change_none(msn: RelayName, viewer: Client
     assert "no messages" not in page
     assert f"What is observed is not known: no instance sends from {OLD}." in page
     assert "its name servers answered <time" in page
+    assert "asked <time" in page
     assert "Plan these weights" not in page and SECRET not in page
     assert viewer.post(f"/relay-names/{msn.pk}/plan/weights.apply/").status_code == 403
 
