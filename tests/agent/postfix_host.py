@@ -103,15 +103,16 @@ def wait_for_deferred(host: Sandbox, directory: str, messages: int) -> None:
 
 
 def wait_for_long_ids(host: Sandbox, directory: str) -> None:
-    """Wait until no cleanup(8) from before a reload gives short queue ids; the messages are deleted again."""
+    """Wait until no cleanup(8) from before a reload gives short queue ids; what is sent for it is deleted."""
     give_up_at = time.monotonic() + 30
-    ids = [""]
-    while any(len(queue_id) < _LONG_ID for queue_id in ids):
-        assert time.monotonic() < give_up_at, ids
+    before = {entry["queue_id"] for entry in listed(host, directory)}
+    probes = {""}
+    while any(len(queue_id) < _LONG_ID for queue_id in probes):
+        assert time.monotonic() < give_up_at, probes
         send(host, directory, "probe@example.org")
-        wait_for_deferred(host, directory, 1)
-        ids = [entry["queue_id"] for entry in listed(host, directory)]
-        host.run("postsuper", "-c", directory, "-d", "ALL")
+        wait_for_deferred(host, directory, len(before) + 1)
+        probes = {entry["queue_id"] for entry in listed(host, directory)} - before
+        host.run("postsuper", "-c", directory, "-d", "-", stdin="\n".join(probes).encode())
 
 
 def ask(host: Sandbox, verb: str, *, deadline_s: int = 45, **args: Any) -> list[dict[str, Any]]:
