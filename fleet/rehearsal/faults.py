@@ -6,7 +6,6 @@ from pathlib import Path
 from fleet.rehearsal import files, network, spec, ssh
 from fleet.rehearsal.errors import Unsuitable
 from fleet.rehearsal.host import Host
-from fleet.rehearsal.namespaces import wait_until
 from fleet.rehearsal.postfix import Instance
 
 _SKEW = "/etc/ssh/sshd_config.d/00-clock.conf"
@@ -35,14 +34,13 @@ def true_clock(host: Host) -> None:
 
 def restart_sshd(host: Host) -> None:
     """End sshd with all its sessions and start it again."""
-    ssh.signal_all(host.namespace, "KILL")
-    wait_until(lambda: not ssh.runs(host.namespace), "the end of sshd")
+    ssh.stop(host.namespace)
     ssh.start(host.namespace)
 
 
 def stop_sshd(host: Host) -> None:
     """End sshd with all its sessions: connections are refused until restart_sshd."""
-    ssh.signal_all(host.namespace, "KILL")
+    ssh.stop(host.namespace)
 
 
 def change_host_key(host: Host) -> None:

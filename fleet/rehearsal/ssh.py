@@ -56,6 +56,7 @@ def signal_all(host: Namespace, name: str) -> None:
     host.run("/usr/bin/pkill", f"-{name}", "-x", "sshd", check=False)
 
 
-def runs(host: Namespace) -> bool:
-    """Tell whether a listener or a session is left: a signal is sent, and its end comes later."""
-    return host.run("/usr/bin/pgrep", "-x", "sshd", check=False).returncode == 0
+def stop(host: Namespace) -> None:
+    """End the listener and every session, and wait for it: a kill takes effect a moment after it is sent."""
+    signal_all(host, "KILL")
+    wait_until(lambda: host.run("/usr/bin/pgrep", "-x", "sshd", check=False).returncode != 0, "sshd's end")
