@@ -36,7 +36,7 @@ def look(*, now: datetime) -> None:
     if not alerts.are_on():
         return
     troubles = [*_changed_keys(), *_forgotten_redirects(now)]
-    lasting = {trouble.key for trouble in troubles} | {_key_of(host) for host in _not_well()}
+    lasting = {trouble.key for trouble in troubles} | {_key_of(host) for host in _unheard()}
     Alarm.objects.exclude(key__in=lasting).delete()
     for trouble in troubles:
         alarm, _ = Alarm.objects.get_or_create(key=trouble.key, defaults={"since": now})
@@ -45,9 +45,9 @@ def look(*, now: datetime) -> None:
             alerts.send_once(rows, subject=trouble.subject, text=trouble.text, now=now)
 
 
-def _not_well() -> QuerySet[Host]:
-    """Return the hosts whose newest poll does not clear their key: one that timed out tells nothing of it."""
-    return Host.objects.filter(enabled=True).exclude(last_outcome=PollOutcome.COMPLETE)
+def _unheard() -> QuerySet[Host]:
+    """Return the hosts whose newest poll tells nothing of their key: all others come after it."""
+    return Host.objects.filter(enabled=True, last_outcome=PollOutcome.UNREACHABLE)
 
 
 def _key_of(host: Host) -> str:

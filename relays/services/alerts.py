@@ -55,8 +55,9 @@ def send_once(rows: QuerySet[Any], *, subject: str, text: str, now: datetime) ->
     untold = rows.filter(told_at=None)
     free = untold.filter(Q(telling_since=None) | Q(telling_since__lt=now - _SENDING_LASTS))
     if free.update(telling_since=now) == 1:
-        sent = send(subject=subject, text=text)
-        rows.update(told_at=now if sent else None, telling_since=None)
+        if send(subject=subject, text=text):
+            rows.update(told_at=now)
+        rows.update(telling_since=None)
 
 
 def _of_accounts() -> list[str]:

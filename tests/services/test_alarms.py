@@ -51,7 +51,7 @@ def test_a_changed_host_key_is_told_once_until_it_was_well_again() -> None:
         Host.objects.update(last_outcome=outcome)
         alarms.look(now=NOW)
     assert len(mail.outbox) == 1
-    for outcome in ("complete", "key_changed"):
+    for outcome in ("incomplete", "key_changed"):
         Host.objects.update(last_outcome=outcome)
         alarms.look(now=NOW)
     assert len(mail.outbox) == 2
