@@ -455,7 +455,7 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
     """Return a ramp with all about it."""
     (row,) = ramp_rows(Ramp.objects.filter(pk=ramp.pk), now)
     day = today_of(ramp, now)
-    late = ramp.is_live and (ramp.looked_at is None or now - ramp.looked_at > _LATE)
+    late = ramp.is_live and now - (ramp.looked_at or ramp.created_at) > _LATE
     return RampPage(
         row=row,
         day=day,

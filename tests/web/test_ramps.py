@@ -107,6 +107,13 @@ def test_what_is_broken_and_what_nobody_looked_at_is_marked(ramp: Ramp, viewer: 
     assert "No worker has looked at it for five minutes" in page
 
 
+def test_one_that_has_just_begun_is_not_said_to_be_forgotten(ramp: Ramp, viewer: Client) -> None:
+    Ramp.objects.update(looked_at=None, created_at=timezone.now())
+    assert "No worker has looked" not in text(viewer, f"/ramps/{ramp.pk}/")
+    Ramp.objects.update(created_at=timezone.now() - timedelta(minutes=6))
+    assert "No worker has looked" in text(viewer, f"/ramps/{ramp.pk}/")
+
+
 def test_a_poll_is_answered_with_what_changed(ramp: Ramp, viewer: Client) -> None:
     page = text(viewer, f"/ramps/{ramp.pk}/")
     tag = page.split('"tag": "')[1].split('"')[0]
