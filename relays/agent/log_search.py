@@ -280,8 +280,8 @@ class _Reading:
         stamp = match and stamps[match[1]]
         if match is None or stamp is None or not self._search.since <= stamp <= self._search.until:
             return None
-        message = MESSAGE.match(match[4])
-        syslog_name = match[3].decode("ascii", "replace").partition("[")[0].rpartition("/")[0]
+        message = MESSAGE.match(match[5])
+        syslog_name = match[3].decode("ascii", "replace").rpartition("/")[0]
         return {
             "kind": "line",
             "time": stamp,

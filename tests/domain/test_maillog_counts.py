@@ -8,6 +8,7 @@ import pytest
 
 from relays.domain.maillog import counts as module
 from relays.domain.maillog.counts import DELAY_BOUNDS, OTHER, OTHER_DIGEST, Counter, Counts
+from relays.domain.queue import NO_DOMAIN
 from tests.domain.maillog_cases import NOW, SAMPLES, counted, counter, parsed, recipients, samples
 
 CASES = (SAMPLES / "cases.log").read_bytes()
@@ -319,3 +320,22 @@ def test_what_is_remembered_of_messages_is_bounded(monkeypatch: pytest.MonkeyPat
     ((_, size),) = counted(log + delivery(queue_id="4jWKWh04b5z001")).rows.values()
     ((_, newest),) = counted(log + delivery(queue_id="4jWKWh04b5z099")).rows.values()
     assert (size, newest) == (0, 7)
+
+
+@pytest.mark.parametrize("stamp", ["Nov 20 15:49:04", "Nov 2 15:49:04"])
+def test_a_line_that_lost_its_end_takes_no_other_with_it(stamp: str) -> None:
+    cut = b"Nov 20 15:49:04 iron postfix-msn-a/sm\n"
+
+    counts = counted(delivery() + cut + delivery(stamp=stamp) + delivery())
+
+    assert (counts.lines, outcomes(counts)) == (4, {"sent": 3})
+
+
+def test_a_queue_id_of_another_instance_lends_its_domain_to_no_expiry() -> None:
+    deferred = delivery("deferred (later)", program="postfix-msn-a/smtp", queue_id="7EE66")
+    end = "Nov 20 15:49:30 iron postfix-msn-{}/qmgr[1]: 7EE66: from=<o@r.example>, status=expired, back\n"
+
+    told = [counted(deferred + end.format(name).encode()).rows for name in ("a", "b")]
+
+    domains = [{domain for _, _, domain, outcome, *_ in rows if outcome == "expired"} for rows in told]
+    assert domains == [{"a.example"}, {NO_DOMAIN}]

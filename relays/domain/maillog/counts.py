@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from hashlib import sha256
 from heapq import nlargest
 from ipaddress import ip_address
-from operator import add
+from operator import add, length_hint
 from sys import intern
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from relays.domain.maillog.lines import (
     CLIENT,
@@ -40,6 +40,7 @@ from relays.domain.maillog.lines import (
     QUEUED,
     is_postfix,
     survey,
+    telling,
     unclosed,
 )
 from relays.domain.maillog.stamps import FRACTION, Memo, Stamps
@@ -77,26 +78,33 @@ _OVERLONG = b"\x01"
 _REMEMBERED = 10_000
 _REPLIES_REMEMBERED = 2_000
 _CLOCKS_REMEMBERED = 8
-# A message's size is found again by so many of the last bytes of what stands before ": from=" and ": to=".
-_SIZE_KEY = 8
 # Messages that are known by their queue id: the last so many, or up to twice as many and a piece's.
 _MESSAGES_REMEMBERED = 32_768
 
-# What is counted is found in one search, by a text that such a line always has (": to=", say): no other line
-# is looked at. What follows is as these have it in nearly all lines. Where it isn't, the last group has it,
-# and the line is read by the expressions of lines.py. Tests hold the two equal.
+# What is counted is told by one expression in all lines that are as nearly all are; the rest is read by the
+# expressions of lines.py. Tests hold the two equal. Its first group is the stamp up to the seconds (see
+# _Clock), host and program the second, queue id the third.
 #
 # The groups of a delivery are what the next one can be counted by that has the same: the recipient's domain
-# and all up to the relay, the delay, and what was said: of mail that was sent dsn and status are enough.
-_COUNTED = re.compile(
-    rb': (?:from=<[^">\n]*>, size=([0-9]{1,15}), nrcpt=[0-9]'
-    rb'|to=<[^"<>\n@]*@([^"<>\n@]*>, (?:orig_to=<[^"<>\n]*>, )?relay=[^, \t\n\r\f\v]*), '
+# and all up to the relay, and what was said: of mail that was sent dsn and status are enough. The last group
+# has what is written otherwise; a line with another word before "=" is only counted as one that was seen.
+#
+# A class of what may be there is compared in one step a byte, one of what may not in as many as it has, and
+# anything but one byte in the fewest: so "host and program" may reach into the next line, and is none then.
+_HEAD = rb"\n(.{%d})%b ([^\[]+)\[[0-9]{1,10}\]: ([0-9A-Za-z]{5,31}): "
+_TOLD = (
+    rb"(?:from=<%(no_quote)b*>, size=([0-9]{1,15}), nrcpt=[0-9]"
+    rb"|to=<%(no_at)b*@(%(no_at)b*>, (?:orig_to=<%(no_quote)b*>, )?relay=%(no_blank)b*), "
     rb"(?:conn_use=[0-9]+, )?delay=([0-9]+(?:\.[0-9]+)?), delays=[0-9./]+, "
     rb"dsn=([245]\.[0-9]{1,3}\.[0-9]{1,3}, status=(?:sent(?= \()|(?:deferred|bounced|SOFTBOUNCE) \([^\n]*))"
-    rb"|client=([^\n]*)|((?:from|to)=[^\n]*))"
-)
-# As many as there are groups, and what stands before.
-_PARTS = _COUNTED.groups + 1
+    rb"([^\n]*)"
+    rb"|client=([^\n]+)|((?:from|to|client)=[^\n]*)|[a-z-]+=)"
+) % {
+    b"no_quote": rb"[\0-\t\x0b-!#-=?-\xff]",  # nor bracket
+    b"no_at": rb"[\0-\t\x0b-!#-;=?A-\xff]",  # nor quote, nor bracket
+    b"no_blank": rb"[\0-\x08\x0e-\x1f!-+\x2d-\xff]",  # nor comma
+}
+_ORIGIN = 2
 _CLIENT = re.compile(rb"([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_.*)?")
 
 _DELIVERED = ("sent", "handed_over")
@@ -117,12 +125,10 @@ _NOT_A_NAME = re.compile(r"\A[^A-Za-z0-9]|[^A-Za-z0-9_.-]")
 _Value = TypeVar("_Value")
 # ts, instance, domain, outcome, dsn, digest
 RowKey = tuple[int, str, str, str, str, str]
-# Instance and queue id.
-MessageKey = tuple[str, bytes]
 # Domain, relay, delay, dsn, status, reply: as they are spelt.
 _Fields = tuple["bytes | None", ...]
-# Number of the bucket, instance, and the the first and the last group of a delivery.
-_TallyKey = tuple[int, str, bytes, bytes]
+# Host and program, and the first and the last group of a delivery.
+_TallyKey = tuple[bytes, bytes, bytes]
 
 
 @dataclass
@@ -140,30 +146,51 @@ class Reply:
     first: int
     last: int
 
+    def hear(self, time: int) -> None:
+        """Note that it was heard once more."""
+        if time < self.first:
+            self.first = time
+        elif time > self.last:
+            self.last = time
+
 
 class _Clock(NamedTuple):
-    """How stamps are read that are alike.
+    """How lines are read whose stamps are alike.
 
-    times: by all up to the seconds, which end there. width: of the whole stamp. is_rest: tells whether what
-    is between is what it should be; None where there is nothing between.
+    usual: finds what they tell. moments: by all of the stamp up to the seconds, which end there.
     """
 
-    times: Memo[bytes, int | None]
-    seconds: int
-    width: int
-    is_rest: Callable[[bytes], object] | None
+    usual: re.Pattern[bytes]
+    moments: Memo[bytes, _Moment]
+
+
+class _Moment(NamedTuple):
+    """When a line was written: seconds since 1970 (0: there was no such time), and its bucket."""
+
+    time: int
+    bucket: _Bucket
+
+
+class _Bucket(NamedTuple):
+    """Where is counted what is told once more in the same words.
+
+    tallies: of deliveries. places: in `accepted`, by host and program, and what follows `client=`.
+    """
+
+    tallies: dict[_TallyKey, _Tally]
+    places: dict[tuple[bytes, bytes], tuple[int, str, str]]
 
 
 class _Tally(NamedTuple):
     """Where a delivery is counted. bins: of what was delivered; cluster: of the reply, elsewhere.
 
-    deferred: the recipient's domain, "" where the message is not tried again.
+    deferred: instance and recipient's domain, None where the message is not tried again.
     """
 
     row: list[int]
     bins: list[int]
     cluster: Reply | None
-    deferred: str
+    deferred: tuple[str, str] | None
 
 
 @dataclass
@@ -220,9 +247,9 @@ class Counter:
         # Of each piece a line end stands before its first line as well.
         self._pending = bytearray(b"\n")
         self._shapes: set[bytes] = set()
-        # Of messages: size by the end of the queue id, domain of the last deferral by instance and queue id.
-        self._sizes = _Recent[bytes]()
-        self._deferred = _Recent[str]()
+        # Of messages, by queue id: size, and instance and domain of the last deferral.
+        self._sizes = _Recent[int]()
+        self._deferred = _Recent[tuple[str, str]]()
         self._instances = Memo(self._instance, _REMEMBERED)
         self._origins = Memo(self._origin, _REMEMBERED)
         self._domains = Memo(_domain, _REMEMBERED)
@@ -230,7 +257,8 @@ class Counter:
         self._bins = Memo(_bin, _REMEMBERED)
         # What follows belongs to the counts, and begins anew with them.
         self._domains_of: dict[tuple[int, str], set[str]] = {}
-        self._tallies: dict[_TallyKey, _Tally] = {}
+        self._buckets = Memo[int, _Bucket](lambda _: _Bucket({}, {}), _REMEMBERED)
+        self._known = 0
         self._clients = Memo(self._client, _REMEMBERED)
         self._clusters = Memo(self._cluster, _REPLIES_REMEMBERED)
 
@@ -247,7 +275,8 @@ class Counter:
         crowded = {place for place, domains in self._domains_of.items() if len(domains) > TOP_DOMAINS}
         if crowded:
             _keep_top_domains(counts, crowded)
-        for memo in (self._domains_of, self._tallies, self._clients, self._clusters):
+        self._forget()
+        for memo in (self._domains_of, self._clients, self._clusters):
             memo.clear()
         return counts
 
@@ -276,12 +305,12 @@ class Counter:
 
     def _count(self, text: bytes) -> None:
         """Count whole lines, with a line end before each as well."""
-        lines, others = survey(text, self._shapes)
-        self._counts.lines += lines
+        told = survey(text, self._shapes)
+        self._counts.lines += told.lines
         self._note_times(text)
-        for line in self._count_usual(text):
+        for line in self._count_usual(text, told.tells):
             self._count_odd(line)
-        for line, is_foreign in others:
+        for line, is_foreign in told.others:
             if self._split(line) is None:
                 self._add_unrecognized(line, is_foreign=is_foreign)
         self._sizes.age()
@@ -295,110 +324,118 @@ class Counter:
             self._counts.first = first[0] if self._counts.first is None else self._counts.first
             self._counts.last = last[0]
 
-    def _count_usual(self, text: bytes) -> list[bytes]:  # noqa: C901 (see below)
+    def _count_usual(self, text: bytes, tells: int) -> list[bytes]:  # noqa: C901 (see below)
         """Count the lines that are as nearly all are. Return the others that may tell what is counted.
 
-        It is one long loop, since a call for each line would cost as much as the rest.
+        tells: what survey() says of the text. It is one long loop, since a call for each line would cost as
+        much as the rest.
         """
-        times, seconds, width, is_rest = self._clock_of(text)
-        instances, tallies, bins_of = self._origins, self._tallies, self._bins
-        sizes, old_sizes = self._sizes.new, self._sizes.old
-        others: list[bytes] = []
-        numbers: set[int] = set()
-        parts = _COUNTED.split(text)
-        for nth, (before, size, route, delay, said, client, other) in enumerate(_rows_of(parts)):
-            if b"\n" not in before:
-                continue  # a remote server's words: a line tells one thing, and that first
-            if size is not None:
-                sizes[before[-_SIZE_KEY:]] = size
-                continue
-            head = before[before.rfind(b"\n") + 1 :]
-            if other is not None:
-                others.append(b"%b: %b" % (head, other))
-                continue
-            origin, _, queue_id = head.rpartition(b" ")
-            time, instance = times[origin[:seconds]], instances[origin[width:]]
-            if not (
-                (time and instance and 4 < len(queue_id) < 32 and queue_id.isalnum())
-                and (is_rest is None or is_rest(origin[seconds:width]))
-            ):
-                numbers.add(nth)
-                continue
-            if client is not None:
-                if not self._add_usual_client(time, instance, client):
-                    others.append(b"%b: client=%b" % (head, client))
-                continue
-            key = (time // BUCKET_S, instance, route, said)
-            tally = tallies.get(key)
-            if tally is None:
-                if not self._add_new(time, key, delay, queue_id, parts[_PARTS * (nth + 1)]):
-                    numbers.add(nth)
-                continue
-            # The same words once more: nearly all deliveries are counted here.
-            row, bins, cluster, domain = tally
-            size_key = head[-_SIZE_KEY:]
-            row[0] += 1
-            row[1] += int(sizes.get(size_key) or old_sizes.get(size_key) or 0)
-            if bins:
-                bins[bins_of[delay]] += 1
-            else:
-                self._hear_again(cluster, domain, time, (instance, queue_id))
-        return others + _lines_of(text, numbers)
+        usual, moments = self._clock_of(text)
+        instances, accepted, bins_of = self._origins, self._counts.accepted, self._bins
+        sizes, old_sizes, deferred = self._sizes.new, self._sizes.old, self._deferred.new
+        found = usual.findall(text)
+        rest = iter(found)
+        odd: set[int] = set()
+        for stamp, origin, queue_id, size, route, delay, said, reply, client, other in rest:
+            if size:
+                sizes[queue_id] = int(size)
+            elif route:
+                moment, key = moments[stamp], (origin, route, said)
+                tally = moment.bucket.tallies.get(key)
+                if tally is None:
+                    if not self._add_new(moment, key, delay, queue_id, reply):
+                        odd.add(len(found) - length_hint(rest) - 1)
+                    continue
+                # The same words once more: nearly all deliveries are counted here.
+                row, bins, cluster, last = tally
+                row[0] += 1
+                row[1] += sizes.get(queue_id) or old_sizes.get(queue_id) or 0
+                if bins:
+                    bins[bins_of[delay]] += 1
+                    continue
+                if last:
+                    deferred[queue_id] = last
+                if cluster:
+                    cluster.hear(moment.time)
+            elif client:
+                moment = moments[stamp]
+                place = moment.bucket.places.get((origin, client))
+                if place is not None:
+                    accepted[place] += 1
+                elif not self._add_arrival(moment, origin, client):
+                    odd.add(len(found) - length_hint(rest) - 1)
+            elif other and not self._add_other(moments[stamp].time, instances[origin], queue_id, other):
+                odd.add(len(found) - length_hint(rest) - 1)
+        return [] if tells == len(found) and not odd else _odd_lines(text, usual, odd)
 
-    def _add_new(self, time: int, key: _TallyKey, delay: bytes, queue_id: bytes, after: bytes) -> bool:
-        """Count the first delivery of its kind. False: where its reply ends is not known.
-
-        after: what stands behind its match.
-        """
-        _, instance, route, said = key
+    def _add_new(
+        self, moment: _Moment, key: _TallyKey, delay: bytes, queue_id: bytes, said_of_sent: bytes
+    ) -> bool:
+        """Count the first delivery of its kind. False: it is none of an instance, or at no time."""
+        origin, route, said = key
+        time, instance = moment.time, self._origins[origin]
+        if not (time and instance):
+            return False
         dsn, _, outcome = said.partition(b", status=")
         status, _, reply = outcome.partition(b" (")
-        if status == b"sent":
-            reply, line_end, _ = after[2:].partition(b"\n")
-            if not line_end:
-                return False
         domain, relay = route.partition(b">")[0], route.rpartition(b", relay=")[2]
-        return self._add_delivery(time, instance, queue_id, (domain, relay, delay, dsn, status, reply), key)
-
-    def _hear_again(self, cluster: Reply | None, domain: str, time: int, message: MessageKey) -> None:
-        """Note a reply that was heard before. domain: of the recipient, "" where it isn't tried again."""
-        if domain:
-            self._deferred.new[message] = domain
-        if cluster:
-            cluster.first, cluster.last = min(cluster.first, time), max(cluster.last, time)
-
-    def _add_usual_client(self, time: int, instance: str, told: bytes) -> bool:
-        """Count a message that came in. False: what follows `client=` is odd."""
-        address = self._clients[told]
-        if address is None:
-            return False
-        accepted, key = self._counts.accepted, (time - time % BUCKET_S, instance, address)
-        accepted[key] = accepted.get(key, 0) + 1
+        fields = domain, relay, delay, dsn, status, reply or said_of_sent[2:]
+        tally = self._add_delivery(time, instance, queue_id, fields)
+        if tally:
+            self._know()
+            moment.bucket.tallies[key] = tally
         return True
 
+    def _add_arrival(self, moment: _Moment, origin: bytes, client: bytes) -> bool:
+        """Count the first message that comes in from a client. False: what follows `client=` is odd."""
+        time, instance, address = moment.time, self._origins[origin], self._clients[client]
+        if not (time and instance) or address is None:
+            return False
+        self._know()
+        place = moment.bucket.places[origin, client] = (time - time % BUCKET_S, instance, address)
+        self._counts.accepted[place] = self._counts.accepted.get(place, 0) + 1
+        return True
+
+    def _add_other(self, time: int, instance: str, queue_id: bytes, text: bytes) -> bool:
+        """Count what is written otherwise. False: it was cut, or is none of an instance, or at no time."""
+        return bool(time and instance) and self._add_told(time, instance, queue_id, text)
+
+    def _know(self) -> None:
+        """Make room for one more that is told in the same words."""
+        self._known += 1
+        if self._known > _REMEMBERED:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._known = 0
+        self._buckets.clear()
+        for clock in self._clocks.values():
+            clock.moments.clear()
+
     def _clock_of(self, text: bytes) -> _Clock:
-        """Return how the stamps of a text are read: a line with another is odd in it."""
+        """Return how the lines of a text are read: one with another kind of stamp is odd in it."""
         first = next(filter(None, map(LINE.match, _lines(text))), None)
         stamp = first[1] if first else b""
         fraction = FRACTION.match(stamp)
-        if fraction is None:
-            return _Clock(self._stamps, len(stamp), len(stamp), None)
-        seconds, digits, rest = fraction.groups()
+        seconds, digits, rest = fraction.groups() if fraction else (stamp, b"", b"")
         return self._clocks[len(seconds), len(digits), rest]
 
     def _clock(self, shape: tuple[int, int, bytes]) -> _Clock:
-        """Return a clock for stamps with a fraction of a second, which is only looked at."""
+        """Return a clock for stamps of that length; a fraction of a second is only looked at."""
         seconds, digits, rest = shape
-        stamps = self._stamps
-        times = Memo[bytes, "int | None"](lambda start: stamps[start + rest], _REMEMBERED)
-        is_rest = re.compile(rb"[.,][0-9]{%d}%b" % (digits, re.escape(rest))).fullmatch
-        return _Clock(times, seconds, seconds + 1 + digits + len(rest), is_rest)
+        fraction = rb"[.,][0-9]{%d}%b" % (digits, re.escape(rest)) if digits else b""
+        moments = Memo[bytes, _Moment](lambda start: self._moment(start + rest), _REMEMBERED)
+        return _Clock(re.compile(_HEAD % (seconds, fraction) + _TOLD), moments)
+
+    def _moment(self, stamp: bytes) -> _Moment:
+        time = self._stamps[stamp]
+        return _Moment(time, self._buckets[time // BUCKET_S]) if time else _Moment(0, _Bucket({}, {}))
 
     def _split(self, line: bytes) -> tuple[int, str, bytes] | None:
         """Return a line's time, instance and message; None: it is not Postfix's."""
         match = LINE.match(line)
         time = match and self._stamps[match[1]]
-        return (time, self._instances[match[3]], match[4]) if match and time else None
+        return (time, self._instances[match[3]], match[5]) if match and time else None
 
     def _count_odd(self, line: bytes) -> None:
         """Count a line that is written in a rare way, or was cut, or only seems to be one that counts."""
@@ -410,10 +447,13 @@ class Counter:
         """Count what a message tells. False: it was cut before it told that."""
         whole = MESSAGE.match(message)
         queue_id, text = whole.groups(b"") if whole else (b"", b"")
-        kind = text[: text.find(b"=") + 1] if queue_id else b""
+        return self._add_told(time, instance, queue_id, text) if queue_id else True
+
+    def _add_told(self, time: int, instance: str, queue_id: bytes, text: bytes) -> bool:
+        kind = text[: text.find(b"=") + 1]
         if kind == b"to=":
             delivery = DELIVERY.match(text)
-            return delivery is not None and self._add_delivery(time, instance, queue_id, _fields(delivery))
+            return delivery is not None and self._add_recipient(time, instance, queue_id, _fields(delivery))
         if kind == b"client=":
             client = CLIENT.match(text)
             return client is not None and self._add_client(time, instance, client)
@@ -421,55 +461,57 @@ class Counter:
             return self._add_of_sender(time, instance, queue_id, text)
         return True
 
-    def _add_delivery(
-        self, time: int, instance: str, queue_id: bytes, fields: _Fields, key: _TallyKey | None = None
-    ) -> bool:
-        """Count a recipient. False: its status is none that delivery agents write.
+    def _add_recipient(self, time: int, instance: str, queue_id: bytes, fields: _Fields) -> bool:
+        """Count a recipient. False: its status is none that delivery agents write."""
+        outcome = OUTCOMES.get(fields[4] or b"")
+        if outcome not in (None, PROBE):
+            self._add_delivery(time, instance, queue_id, fields)
+        return outcome is not None
 
-        key: what the next one can be counted by that is told in the same words.
+    def _add_delivery(self, time: int, instance: str, queue_id: bytes, fields: _Fields) -> _Tally | None:
+        """Count a delivery. Return where the next one is counted that is told in the same words.
+
+        None: these words don't tell that.
         """
         spelling, relay, delay, dsn, status, reply = [value or b"" for value in fields]
-        outcome = OUTCOMES.get(status)
-        if outcome is None or outcome == PROBE:
-            return outcome is not None
         place = time - time % BUCKET_S, instance
-        domain, hop, size = self._domains[spelling], self._hops[relay], self._size(queue_id)
+        domain, hop = self._domains[spelling], self._hops[relay]
         self._note_mx(domain, hop, reply)
-        if outcome == "sent":
+        if status == b"sent":
             handed_over = hop.is_ours or (hop.is_on_host and _QUEUED_AS in reply)
             tally = self._tally(place, domain, "handed_over" if handed_over else "sent", dsn)
-            is_told_by_key = not hop.is_on_host
             if delay:
                 tally.bins[self._bins[delay]] += 1
         else:
-            if outcome == "deferred":
-                self._deferred.new[instance, queue_id] = domain
-                if reply.startswith(_SUSPENDED):
-                    outcome = "suspended"
-            digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
-            row = self._row((*place, domain, outcome, _shared(dsn), digest))
-            tally = _Tally(row, [], self._counts.replies.get(digest), domain if status == b"deferred" else "")
-            is_told_by_key = True
-        _add_one(tally.row, size)
-        if key and is_told_by_key:
-            self._remember(key, tally)
-        return True
+            tally = self._tally_of_failure(time, instance, domain, (dsn, status, reply))
+            if tally.deferred:
+                self._deferred.new[queue_id] = tally.deferred
+        _add_one(tally.row, self._size(queue_id))
+        return None if status == b"sent" and hop.is_on_host else tally
 
-    def _remember(self, key: _TallyKey, tally: _Tally) -> None:
-        if len(self._tallies) >= _REMEMBERED:
-            self._tallies.clear()
-        self._tallies[key] = tally
+    def _tally_of_failure(
+        self, time: int, instance: str, domain: str, told: tuple[bytes, bytes, bytes]
+    ) -> _Tally:
+        """Return the row of what was not delivered. told: dsn, status, reply."""
+        dsn, status, reply = told
+        is_suspended = status == b"deferred" and reply.startswith(_SUSPENDED)
+        outcome = "suspended" if is_suspended else OUTCOMES[status]
+        digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
+        row = self._row((time - time % BUCKET_S, instance, domain, outcome, _shared(dsn), digest))
+        deferred = (instance, domain) if status == b"deferred" else None
+        return _Tally(row, [], self._counts.replies.get(digest), deferred)
 
     def _add_of_sender(self, time: int, instance: str, queue_id: bytes, text: bytes) -> bool:
         queued = QUEUED.match(text)
         if queued:
-            self._sizes.new[_size_key(queue_id)] = queued["size"]
+            self._sizes.new[queue_id] = int(queued["size"])
             return True
         if b", status=" not in text:
             return True
         if EXPIRED.match(text) is None:
             return False
-        domain = self._deferred.get((instance, queue_id)) or NO_DOMAIN
+        known_instance, known_domain = self._deferred.get(queue_id) or (instance, NO_DOMAIN)
+        domain = known_domain if known_instance == instance else NO_DOMAIN
         _add_one(
             self._row((time - time % BUCKET_S, instance, domain, "expired", "", "")), self._size(queue_id)
         )
@@ -486,7 +528,7 @@ class Counter:
         return True
 
     def _size(self, queue_id: bytes) -> int:
-        return int(self._sizes.get(_size_key(queue_id)) or 0)
+        return self._sizes.get(queue_id) or 0
 
     def _tally(self, place: tuple[int, str], domain: str, outcome: str, dsn: bytes) -> _Tally:
         """Return the row and the bins of what is delivered."""
@@ -495,7 +537,7 @@ class Counter:
         if bins is None:
             domain = OTHER if len(self._counts.delays) >= MAX_ROWS else self._kept(*place, domain)
             bins = self._counts.delays.setdefault((*place, domain), [0] * (len(DELAY_BOUNDS) + 1))
-        return _Tally(row, bins, None, "")
+        return _Tally(row, bins, None, None)
 
     def _row(self, key: RowKey) -> list[int]:
         """Return the row to count in: that of the rest, where there are enough of them."""
@@ -523,7 +565,7 @@ class Counter:
         if cluster:
             if not cluster.first:
                 cluster.dsn, cluster.first = _shared(dsn), time
-            cluster.first, cluster.last = min(cluster.first, time), max(cluster.last, time)
+            cluster.hear(time)
         return digest
 
     def _cluster(self, reply: bytes) -> str:
@@ -571,7 +613,7 @@ class Counter:
             samples.append(printable(_text(line[:MAX_SAMPLE]), MAX_UNRECOGNIZED_SAMPLE))
 
     def _instance(self, program: bytes) -> str:
-        """Return the instance that a program's name (with its PID) tells; "" where it isn't Postfix's."""
+        """Return the instance that a program's name tells; "" where it isn't Postfix's."""
         if not PROGRAM.match(program):
             return ""
         *parts, _ = program.decode().split("/")
@@ -579,9 +621,9 @@ class Counter:
         return next(filter(None, known), None) or name_by_convention(parts[0])
 
     def _origin(self, words: bytes) -> str:
-        """Return the instance that host and program tell, with a blank before each as in a line."""
-        blank, host, program = words.split(b" ") if words.count(b" ") == 2 else (words, b"", b"")
-        return self._instances[program] if host and not blank else ""
+        """Return the instance that host and program tell, with a blank between as in a line."""
+        host, _, program = words.partition(b" ")
+        return self._instances[program] if host else ""
 
     def _hop(self, relay: bytes) -> _Hop:
         match = _RELAY.match(relay)
@@ -604,10 +646,10 @@ class _Recent(Generic[_Value]):
     """What was last put into `new`: no less than _MESSAGES_REMEMBERED, and no more than memory bears."""
 
     def __init__(self) -> None:
-        self.new: dict[Any, _Value] = {}
-        self.old: dict[Any, _Value] = {}
+        self.new: dict[bytes, _Value] = {}
+        self.old: dict[bytes, _Value] = {}
 
-    def get(self, key: object) -> _Value | None:
+    def get(self, key: bytes) -> _Value | None:
         return self.new.get(key) or self.old.get(key)
 
     def age(self) -> None:
@@ -662,17 +704,11 @@ def name_by_convention(syslog_name: str) -> str:
     return "default" if name in ("postfix", "") else _NOT_A_NAME.sub("_", name)[:63]
 
 
-def _rows_of(parts: list[Any]) -> Iterator[tuple[Any, ...]]:
-    """Return of each match what stands before it, and its groups; parts: what re.split() returns of them."""
-    return zip(*(parts[nth : len(parts) - 1 : _PARTS] for nth in range(_PARTS)))  # noqa: B905 (Python 3.9)
-
-
-def _lines_of(text: bytes, numbers: set[int]) -> list[bytes]:
-    """Return the lines that these of the matches in a text stand in."""
-    if not numbers:
-        return []
-    ats = [match.start() for nth, match in enumerate(_COUNTED.finditer(text)) if nth in numbers]
-    return [text[text.rfind(b"\n", 0, at) + 1 : text.find(b"\n", at)] for at in ats]
+def _odd_lines(text: bytes, usual: re.Pattern[bytes], numbers: set[int]) -> list[bytes]:
+    """Return the lines of these matches, and those that may tell what is counted and have no match."""
+    matches = [match for match in enumerate(usual.finditer(text)) if b"\n" not in match[1][_ORIGIN]]
+    counted = {match.start() + 1 for nth, match in matches if nth not in numbers}
+    return [line for at, line in telling(text) if at not in counted]
 
 
 def _fields(delivery: re.Match[bytes]) -> _Fields:
@@ -680,11 +716,6 @@ def _fields(delivery: re.Match[bytes]) -> _Fields:
     address = delivery["bare_to"] if delivery["to"] is None else delivery["to"]
     _, at, domain = address.rpartition(b"@")
     return domain if at else b"", *delivery.group("relay", "delay", "dsn", "status", "reply")
-
-
-def _size_key(queue_id: bytes) -> bytes:
-    """Return what a message's size is found again by."""
-    return (b"]: " + queue_id)[-_SIZE_KEY:]
 
 
 def _shared(dsn: bytes) -> str:

@@ -11,6 +11,7 @@ relayctl carries this module: standard library only, Python 3.9.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import compress
 from typing import NamedTuple
 
@@ -21,10 +22,12 @@ MAX_LINE = 1 << 20
 # What a crash or another system leaves in a log: Postfix writes neither.
 LITTER = b"\0\r"
 
-_PROGRAM = rb"\w[\w.+@-]{0,99}(?:/[\w.+@-]{1,99}){1,9}\[\d{1,10}\]:"
+_PROGRAM = rb"\w[\w.+@-]{0,99}(?:/[\w.+@-]{1,99}){1,9}"
 PROGRAM = re.compile(_PROGRAM + rb"\Z")
-# Stamp, host, program, message; Solaris puts a tag before the message.
-LINE = re.compile(rb"(.{8,60}?) ([^ ]{1,255}) (" + _PROGRAM + rb") (?:\[ID \d+ \w+\.\w+\] )?(.*)\Z")
+# Stamp, host, program, PID, message; Solaris puts a tag before the message.
+LINE = re.compile(
+    rb"(.{8,60}?) ([^ ]{1,255}) (" + _PROGRAM + rb")\[(\d{1,10})\]: (?:\[ID \d+ \w+\.\w+\] )?(.*)\Z"
+)
 # A word before a colon is a queue id where it has a digit, as each has, or where what follows needs one.
 MESSAGE = re.compile(rb"(?:((?=[A-Za-z]*\d|NOQUEUE|\w+: (?:to|from|client)=)[0-9A-Za-z]{5,31}): )?(.*)\Z")
 
@@ -36,6 +39,8 @@ _STAMP_LEFT = rb"(?:<>)?(?: {0,4}::| ?:::) (?:<> )?"
 _POSTFIX_LEFT = re.compile(_STAMP_LEFT + rb" /+\[\]: ")
 # Each that is known is counted in all of a text.
 _MOST_KNOWN = 4
+# What is left of ": to=", ": from=" and ": client=".
+_TELLS_LEFT = b": ="
 _FOREIGN_LEFT = re.compile(_STAMP_LEFT + rb"[^:]*: ")
 
 # In brackets a quoted local part may hold anything, even a bracket. Old versions wrote none.
@@ -104,17 +109,29 @@ class Line(NamedTuple):
     message: Message
 
 
+class Survey(NamedTuple):
+    """What many lines are, taken together.
+
+    lines: how many. tells: how often they say what may be counted, which is at least as often as it is; where
+    a remote server's words look like it, more often. others: lines that don't begin like one of Postfix's,
+    with each: whether it begins as another program's does.
+    """
+
+    lines: int
+    tells: int
+    others: list[tuple[bytes, bool]]
+
+
 def parse(line: bytes, stamps: Stamps) -> Line | None:
     """Return what a line tells; None where it isn't Postfix's, or cut before it told what is counted."""
     line = line.translate(None, LITTER)
     match = LINE.match(line) if len(line) < MAX_LINE else None
     time = match and stamps[match[1]]
-    message = match and parse_message(match[4])
+    message = match and parse_message(match[5])
     if match is None or time is None or message is None:
         return None
-    program, _, pid = _text(match[3]).partition("[")
-    name, _, program = program.rpartition("/")
-    return Line(time, _text(match[2]), name, program, int(pid[:-2]), message)
+    name, _, program = _text(match[3]).rpartition("/")
+    return Line(time, _text(match[2]), name, program, int(match[4]), message)
 
 
 def is_postfix(line: bytes) -> bool:
@@ -122,16 +139,15 @@ def is_postfix(line: bytes) -> bool:
     return _POSTFIX_LEFT.match(line.translate(None, _NAMES)) is not None
 
 
-def survey(text: bytes, known: set[bytes]) -> tuple[int, list[tuple[bytes, bool]]]:
-    """Return how many lines a text has, and those that don't begin like one of Postfix's.
+def survey(text: bytes, known: set[bytes]) -> Survey:
+    """Tell of many lines at once what there is to look at. The text begins and ends with a line end.
 
-    The text begins and ends with a line end. With each line: whether it begins as another program's does.
     known: what lines of Postfix's were seen to leave at their beginning, a line end before it; more is added.
     """
     left = text.translate(None, _NAMES)
-    lines = left.count(b"\n") - 1
+    lines, tells = left.count(b"\n") - 1, left.count(_TELLS_LEFT)
     if sum(map(left.count, known)) == lines:
-        return lines, []
+        return Survey(lines, tells, [])
     shapes = left.split(b"\n")[1:-1]
     strange = set()
     for shape in set(shapes):
@@ -141,10 +157,20 @@ def survey(text: bytes, known: set[bytes]) -> tuple[int, list[tuple[bytes, bool]
         elif len(known) < _MOST_KNOWN:
             known.add(b"\n" + match[0])
     if not strange:
-        return lines, []
+        return Survey(lines, tells, [])
     whole = text.split(b"\n")[1:-1]
     numbers = compress(range(lines), map(strange.__contains__, shapes))
-    return lines, [(whole[nth], _FOREIGN_LEFT.match(shapes[nth]) is not None) for nth in numbers]
+    others = [(whole[nth], _FOREIGN_LEFT.match(shapes[nth]) is not None) for nth in numbers]
+    return Survey(lines, tells, others)
+
+
+def telling(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """Return where those lines of a text begin that may tell what is counted, and the lines themselves."""
+    at = 0
+    for line, shape in zip(text.split(b"\n"), text.translate(None, _NAMES).split(b"\n")):  # noqa: B905 (Python 3.9)
+        if _TELLS_LEFT in shape:
+            yield at, line
+        at += len(line) + 1
 
 
 def parse_message(message: bytes) -> Message | None:
