@@ -312,7 +312,7 @@ def test_clusters_and_clients_beyond_a_limit_are_others(monkeypatch: pytest.Monk
 
 
 def test_what_is_remembered_of_messages_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MESSAGES_REMEMBERED", 2)
+    monkeypatch.setattr(module, "_SIZES_REMEMBERED", 2)
     monkeypatch.setattr(module, "_PIECE", 512)
     queued = "Nov 20 15:49:01 iron postfix-msn-a/qmgr[1]: 4jWKWh04b5z{n:03}: from=<a@b>, size=7, nrcpt=1\n"
     log = b"".join(queued.format(n=n).encode() for n in range(100))

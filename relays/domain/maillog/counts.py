@@ -78,8 +78,10 @@ _OVERLONG = b"\x01"
 _REMEMBERED = 10_000
 _REPLIES_REMEMBERED = 2_000
 _CLOCKS_REMEMBERED = 8
-# Messages that are known by their queue id: the last so many, or up to twice as many and a piece's.
-_MESSAGES_REMEMBERED = 32_768
+# Messages that are known by their queue id: the last so many, or up to twice as many and a piece's. Sizes are
+# asked for while qmgr(8) has the message in hand, deferrals by the expiry that is logged right after.
+_SIZES_REMEMBERED = 32_768
+_DEFERRALS_REMEMBERED = 4_096
 
 # What is counted is told by one expression in all lines that are as nearly all are; the rest is read by the
 # expressions of lines.py. Tests hold the two equal. Its first group is the stamp up to the seconds (see
@@ -248,8 +250,8 @@ class Counter:
         self._pending = bytearray(b"\n")
         self._shapes: set[bytes] = set()
         # Of messages, by queue id: size, and instance and domain of the last deferral.
-        self._sizes = _Recent[int]()
-        self._deferred = _Recent[tuple[str, str]]()
+        self._sizes = _Recent[int](_SIZES_REMEMBERED)
+        self._deferred = _Recent[tuple[str, str]](_DEFERRALS_REMEMBERED)
         self._instances = Memo(self._instance, _REMEMBERED)
         self._origins = Memo(self._origin, _REMEMBERED)
         self._domains = Memo(_domain, _REMEMBERED)
@@ -380,8 +382,10 @@ class Counter:
         status, _, reply = outcome.partition(b" (")
         domain, relay = route.partition(b">")[0], route.rpartition(b", relay=")[2]
         fields = domain, relay, delay, dsn, status, reply or said_of_sent[2:]
+        # A reply that was never heard before is most often one that never is again.
+        is_known = status == b"sent" or _heard(reply) in self._clusters
         tally = self._add_delivery(time, instance, queue_id, fields)
-        if tally:
+        if tally and is_known:
             self._know()
             moment.bucket.tallies[key] = tally
         return True
@@ -496,7 +500,7 @@ class Counter:
         dsn, status, reply = told
         is_suspended = status == b"deferred" and reply.startswith(_SUSPENDED)
         outcome = "suspended" if is_suspended else OUTCOMES[status]
-        digest = self._digest(unclosed(reply)[:MAX_SAMPLE], dsn, time)
+        digest = self._digest(_heard(reply), dsn, time)
         row = self._row((time - time % BUCKET_S, instance, domain, outcome, _shared(dsn), digest))
         deferred = (instance, domain) if status == b"deferred" else None
         return _Tally(row, [], self._counts.replies.get(digest), deferred)
@@ -643,9 +647,10 @@ class _Hop(NamedTuple):
 
 
 class _Recent(Generic[_Value]):
-    """What was last put into `new`: no less than _MESSAGES_REMEMBERED, and no more than memory bears."""
+    """What was last put into `new`: no less than so many, and no more than memory bears."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int) -> None:
+        self._remembered = remembered
         self.new: dict[bytes, _Value] = {}
         self.old: dict[bytes, _Value] = {}
 
@@ -653,7 +658,7 @@ class _Recent(Generic[_Value]):
         return self.new.get(key) or self.old.get(key)
 
     def age(self) -> None:
-        if len(self.new) >= _MESSAGES_REMEMBERED:
+        if len(self.new) >= self._remembered:
             self.old, self.new = self.new, {}
 
 
@@ -716,6 +721,11 @@ def _fields(delivery: re.Match[bytes]) -> _Fields:
     address = delivery["bare_to"] if delivery["to"] is None else delivery["to"]
     _, at, domain = address.rpartition(b"@")
     return domain if at else b"", *delivery.group("relay", "delay", "dsn", "status", "reply")
+
+
+def _heard(reply: bytes) -> bytes:
+    """Return what is looked at of a reply."""
+    return unclosed(reply)[:MAX_SAMPLE]
 
 
 def _shared(dsn: bytes) -> str:
