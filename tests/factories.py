@@ -299,15 +299,25 @@ def replies_make(
 
 
 def accepted_make(
-    instance: Instance, ip: str, messages: int, *, at: datetime | None = None, name: str = ""
+    instance: Instance,
+    ip: str,
+    messages: int,
+    *,
+    at: datetime | None = None,
+    name: str = "",
+    denied: int = 0,
 ) -> Client:
-    """Add messages that an instance accepted from a client, a minute ago; return the client."""
+    """Add messages that an instance accepted from a client, a minute ago; return the client.
+
+    denied: recipients that it was not allowed to relay to.
+    """
     at = at or timezone.now() - timedelta(minutes=1)
     client = Client.objects.get_or_create(
         ip=ip, defaults={"name": name, "first_seen_at": at, "last_seen_at": at}
     )[0]
     for model, span_s in ((Accepted, 300), (AcceptedHour, 3600), (AcceptedDay, 86400)):
-        _add(model, span_s, at, {"instance": instance, "client": client}, {"messages": messages})
+        counts = {"messages": messages, "denied": denied}
+        _add(model, span_s, at, {"instance": instance, "client": client}, counts)
     return client
 
 

@@ -14,7 +14,7 @@ from dns.selectors.counts import counts_by_span, totals
 from dns.selectors.shares import lua_ttl
 from relays.domain.words import count, visible
 from relays.models import Instance, Origin
-from relays.selectors.accepted import BUCKET_S, Volume, accepted
+from relays.selectors.accepted import BUCKET_S, Volume, accepted, denied
 from relays.selectors.beside import Panel
 from relays.selectors.outcomes import LATE, Counted, counted_of
 
@@ -35,6 +35,8 @@ class InstanceNeed:
     hour: str
     day: str
     has_taken: bool
+    # Recipients of the last hour to which it was not allowed to relay: "" where there were none.
+    denied: str
     # Messages of the last hour that its published share makes it expect, where none came: "" otherwise.
     missed: str
 
@@ -88,6 +90,7 @@ def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
     led_to = _led_to(names, now)
     volumes = accepted("instance_id", now=now, where=Q(client__origin=origin))
     by_instance = {pk: volume for (pk,), volume in volumes.items()}
+    refused = {pk: n for (pk,), n in denied("instance_id", now=now, where=Q(client__origin=origin)).items()}
     missed = _missed(names, origin, now)
     present = Instance.objects.filter(removed_at=None).select_related("host", "state")
     present = present.prefetch_related("addresses")
@@ -99,7 +102,10 @@ def origin_needs(origin: Origin, now: datetime) -> OriginNeeds:
         relayhost=relayhost(routes),
         without_provider=[row.name for row in names if row.provider is None],
         clients=mynetworks(origin.clients.values_list("ip", flat=True)),
-        needs=[_need(one, by_instance.get(one.pk, Volume()), missed, now) for one in instances],
+        needs=[
+            _need(one, by_instance.get(one.pk, Volume()), refused.get(one.pk, 0), missed, now)
+            for one in instances
+        ],
         bypasses=_bypasses(present, by_instance, known) if names else [],
         counted=counted_of(Instance.objects.filter(removed_at=None), now),
     )
@@ -157,7 +163,9 @@ def _newest(names: Iterable[RelayName]) -> list[PublishedState]:
     return list(states.filter(pk=Subquery(newest.values("pk")[:1])))
 
 
-def _need(instance: Instance, volume: Volume, missed: Mapping[str, int], now: datetime) -> InstanceNeed:
+def _need(
+    instance: Instance, volume: Volume, refused: int, missed: Mapping[str, int], now: datetime
+) -> InstanceNeed:
     addresses = [address.ip for address in instance.addresses.all()]
     state = getattr(instance, "state", None)
     # What came to an instance whose log is behind is not known yet.
@@ -171,6 +179,7 @@ def _need(instance: Instance, volume: Volume, missed: Mapping[str, int], now: da
         count(volume.hour) if is_counted else "",
         count(volume.day) if is_counted else "",
         volume.day > 0,
+        count(refused) if refused else "",
         count(expected) if expected else "",
     )
 

@@ -232,6 +232,9 @@ class _Tables:
         yield from self._by_bucket(
             "accepted", (((ts, instance), (ip, n)) for (ts, instance, ip), n in counts.accepted.items())
         )
+        yield from self._by_bucket(
+            "denied", (((ts, instance), (ip, n)) for (ts, instance, ip), n in counts.denied.items())
+        )
         yield from self._table("clients", {}, counts.clients.items())
         yield from self._table("mx", {}, counts.mx.items())
         yield from self._table("replies", {}, map(_reply_row, counts.replies.items()))

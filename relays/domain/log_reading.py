@@ -62,6 +62,15 @@ class AcceptedRow(NamedTuple):
     n: int
 
 
+class DeniedRow(NamedTuple):
+    """So many recipients that a client was not allowed to relay to; ip: as in AcceptedRow."""
+
+    instance: str
+    ts: int
+    ip: str
+    n: int
+
+
 class ReplyRow(NamedTuple):
     """A cluster of replies. code: of SMTP, None where it has none; first, last: when it was heard."""
 
@@ -79,6 +88,7 @@ class _Tables:
     outcomes: list[OutcomeRow] = field(default_factory=list)
     delays: list[DelayRow] = field(default_factory=list)
     accepted: list[AcceptedRow] = field(default_factory=list)
+    denied: list[DeniedRow] = field(default_factory=list)
     clients: dict[str, str] = field(default_factory=dict)
     mx: dict[str, str] = field(default_factory=dict)
     replies: list[ReplyRow] = field(default_factory=list)
@@ -109,6 +119,7 @@ class SourceReading:
     outcomes: tuple[OutcomeRow, ...] = ()
     delays: tuple[DelayRow, ...] = ()
     accepted: tuple[AcceptedRow, ...] = ()
+    denied: tuple[DeniedRow, ...] = ()
     clients: Mapping[str, str] = field(default_factory=dict)
     mx: Mapping[str, str] = field(default_factory=dict)
     replies: tuple[ReplyRow, ...] = ()
@@ -152,6 +163,7 @@ def _source_reading(source: str, row: Mapping[str, Any], tables: _Tables) -> Sou
         outcomes=tuple(tables.outcomes),
         delays=tuple(tables.delays),
         accepted=tuple(tables.accepted),
+        denied=tuple(tables.denied),
         clients=tables.clients,
         mx=tables.mx,
         replies=tuple(tables.replies),
@@ -202,6 +214,11 @@ def _take_accepted(row: Mapping[str, Any], tables: _Tables) -> None:
     tables.accepted.extend(AcceptedRow(*place, _ip(ip), _count(n)) for ip, n in _rows(row, (str, int)))
 
 
+def _take_denied(row: Mapping[str, Any], tables: _Tables) -> None:
+    place = _place(row)
+    tables.denied.extend(DeniedRow(*place, _ip(ip), _count(n)) for ip, n in _rows(row, (str, int)))
+
+
 def _take_clients(row: Mapping[str, Any], tables: _Tables) -> None:
     tables.clients.update((_ip(ip), _name(name)) for ip, name in _rows(row, (str, str)))
 
@@ -233,6 +250,7 @@ _TAKERS: Mapping[object, Callable[[Mapping[str, Any], _Tables], None]] = {
     "outcomes": _take_outcomes,
     "delays": _take_delays,
     "accepted": _take_accepted,
+    "denied": _take_denied,
     "clients": _take_clients,
     "mx": _take_mx,
     "replies": _take_replies,

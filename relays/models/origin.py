@@ -42,13 +42,15 @@ class _AcceptedCounts(models.Model):
     client = models.ForeignKey(Client, on_delete=models.CASCADE, db_index=False, related_name="+")
     ts = models.PositiveIntegerField()
     messages = models.PositiveIntegerField(default=0)
+    # Recipients that it was not allowed to relay to.
+    denied = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         abstract = True
 
 
 class Accepted(_AcceptedCounts):
-    """Messages an instance accepted from a client in five minutes."""
+    """Messages an instance accepted from a client in five minutes, and recipients it denied."""
 
     pk = models.CompositePrimaryKey("instance_id", "ts", "client_id")
 
@@ -57,7 +59,7 @@ class Accepted(_AcceptedCounts):
 
 
 class AcceptedHour(_AcceptedCounts):
-    """Messages an instance accepted from a client in an hour."""
+    """Messages an instance accepted from a client in an hour, and recipients it denied."""
 
     pk = models.CompositePrimaryKey("instance_id", "client_id", "ts")
 
@@ -66,6 +68,6 @@ class AcceptedHour(_AcceptedCounts):
 
 
 class AcceptedDay(_AcceptedCounts):
-    """Messages an instance accepted from a client in a UTC day."""
+    """Messages an instance accepted from a client in a UTC day, and recipients it denied."""
 
     pk = models.CompositePrimaryKey("instance_id", "client_id", "ts")

@@ -37,13 +37,23 @@ def accepted(*keys: str, now: datetime, where: Q | None = None) -> dict[tuple[An
     The last hour is the 12 newest buckets, the last 24 are the 24 newest hours, with those that still grow.
     """
     at = int(now.timestamp())
-    hour = _sums(Accepted, keys, where, at // BUCKET_S * BUCKET_S - HOUR_S + BUCKET_S)
-    day = _sums(AcceptedHour, keys, where, at // HOUR_S * HOUR_S - DAY_S + HOUR_S)
+    hour = _sums("messages", Accepted, keys, where, _hour_since(at))
+    day = _sums("messages", AcceptedHour, keys, where, at // HOUR_S * HOUR_S - DAY_S + HOUR_S)
     return {key: Volume(hour.get(key, 0), day.get(key, 0)) for key in hour.keys() | day.keys()}
 
 
+def denied(*keys: str, now: datetime, where: Q) -> dict[tuple[Any, ...], int]:
+    """Return to how many recipients of the last hour clients were not allowed to relay: see accepted()."""
+    return _sums("denied", Accepted, keys, where, _hour_since(int(now.timestamp())))
+
+
+def _hour_since(at: int) -> int:
+    return at // BUCKET_S * BUCKET_S - HOUR_S + BUCKET_S
+
+
 def _sums(
-    model: type[Model], keys: tuple[str, ...], where: Q | None, since: int
+    what: str, model: type[Model], keys: tuple[str, ...], where: Q | None, since: int
 ) -> dict[tuple[Any, ...], int]:
-    rows = model._default_manager.filter(where or Q(), ts__gte=since).order_by().values_list(*keys)
-    return {tuple(row[:-1]): row[-1] for row in rows.annotate(total=Sum("messages"))}
+    counted = Q(**{f"{what}__gt": 0}, ts__gte=since)
+    rows = model._default_manager.filter(where or Q(), counted).order_by().values_list(*keys)
+    return {tuple(row[:-1]): row[-1] for row in rows.annotate(total=Sum(what))}

@@ -115,6 +115,12 @@ def store_clients(times: Mapping[str, tuple[datetime, datetime]], names: Mapping
     return dict(Client.objects.filter(ip__in=times).values_list("ip", "pk")) if times else {}
 
 
+def known_clients(ips: Iterable[str]) -> dict[str, int]:
+    """Return the ids of those addresses that are clients already."""
+    wanted = set(ips)
+    return dict(Client.objects.filter(ip__in=wanted).values_list("ip", "pk")) if wanted else {}
+
+
 def _site(host: str) -> list[str]:
     return host.split(".")[-2:]
 

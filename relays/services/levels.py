@@ -22,6 +22,7 @@ DELAYS = tuple(f"delay_{place:02}" for place in range(len(DELAY_BOUNDS) + 1))
 OUTCOME_COUNTS = (*OUTCOMES, *DELAYS, "size_bytes", "throttled", "blocked")
 # Longer spans leave out the last two: what a reply means may change with the rules.
 _LONG_COUNTS = OUTCOME_COUNTS[:-2]
+CLIENT_COUNTS = ("messages", "denied")
 REPLY_COUNTS = ("deferred", "suspended", "bounced", "softbounce")
 
 # A key begins with instance and start of the span; counts stand in the order of their level's columns.
@@ -98,7 +99,7 @@ def add_totals(*, domains: Counts, replies: Counts) -> None:
 
 
 def add_accepted(counts: Counts) -> None:
-    """Add (instance, time, client) counts of messages to all spans."""
+    """Add (instance, time, client) counts of CLIENT_COUNTS to all spans."""
     for span_s, level in _ACCEPTED.items():
         level.add(summed(counts, span_s))
 
@@ -158,7 +159,7 @@ _PROVIDER_REPLIES = {
     DAY_S: Level("relays_providerreplycountsday", _OF_PROVIDER_REPLY, _limits(REPLY_COUNTS)),
 }
 _ACCEPTED = {
-    BUCKET_S: Level("relays_accepted", _OF_CLIENT, _limits(["messages"])),
-    HOUR_S: Level("relays_acceptedhour", _OF_CLIENT, _limits(["messages"])),
-    DAY_S: Level("relays_acceptedday", _OF_CLIENT, _limits(["messages"])),
+    BUCKET_S: Level("relays_accepted", _OF_CLIENT, _limits(CLIENT_COUNTS)),
+    HOUR_S: Level("relays_acceptedhour", _OF_CLIENT, _limits(CLIENT_COUNTS)),
+    DAY_S: Level("relays_acceptedday", _OF_CLIENT, _limits(CLIENT_COUNTS)),
 }

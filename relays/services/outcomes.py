@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from relays.domain.health import REFUSALS, State
-from relays.domain.log_reading import AcceptedRow, DelayRow, OutcomeRow, ReplyRow, SourceReading
+from relays.domain.log_reading import AcceptedRow, DelayRow, DeniedRow, OutcomeRow, ReplyRow, SourceReading
 from relays.domain.maillog.counts import OTHER, OTHER_DIGEST, TOP_DOMAINS
 from relays.domain.text import printable
 from relays.models import Host, Instance, LogSource
@@ -23,6 +23,7 @@ from relays.services import levels
 from relays.services.dimensions import (
     NO_ADDRESS,
     Domains,
+    known_clients,
     store_clients,
     store_clusters,
     trusted,
@@ -32,6 +33,7 @@ from relays.services.statements import run, stamp
 
 _THROTTLED_AT, _BLOCKED_AT = OUTCOME_COUNTS.index("throttled"), OUTCOME_COUNTS.index("blocked")
 _DELAYS_AT = slice(len(OUTCOMES), len(OUTCOMES) + len(DELAYS))
+_DENIED_AT = levels.CLIENT_COUNTS.index("denied")
 _SIZE_AT = OUTCOME_COUNTS.index("size_bytes")
 _HOUR_COUNTS = (
     "sent",
@@ -94,7 +96,7 @@ class _Tally:
         self.outcomes = _zeros(OUTCOME_COUNTS)
         self.domains = _zeros(OUTCOMES)
         self.replies = _zeros(REPLY_COUNTS)
-        self.accepted = _zeros(["messages"])
+        self.accepted = _zeros(levels.CLIENT_COUNTS)
         self.unplaced: dict[str, int] = defaultdict(int)
 
     def add_outcome(self, row: OutcomeRow) -> None:
@@ -133,6 +135,20 @@ class _Tally:
             self.unplaced[row.instance] += row.n
             return
         self.accepted[instance_id, self._clock.bucket(row.ts), row.ip or NO_ADDRESS][0] += row.n
+
+    def add_denied(self, rows: Iterable[DeniedRow]) -> dict[str, int]:
+        """Count who was denied, of clients that are known: strangers that try a relay are nobody's origin.
+
+        Returns the ids of those that were.
+        """
+        placed = [row for row in rows if row.instance in self._ids]
+        ids = known_clients(row.ip for row in placed)
+        for row in placed:
+            if row.ip in ids:
+                self.accepted[self._ids[row.instance], self._clock.bucket(row.ts), row.ip][_DENIED_AT] += (
+                    row.n
+                )
+        return ids
 
 
 def store_log(
@@ -244,6 +260,7 @@ def _store_counts(source: SourceReading, members: list[_Member], clock: _Clock) 
         if state := REFUSALS.get(reasons.get(outcome.digest, "")):
             tally.add_refusal(outcome, state)
     client_ids = store_clients(_seen_at(tally.accepted), source.clients)
+    client_ids |= tally.add_denied(source.denied)
     by_domain = {(i, ts, domain_ids[name]): row for (i, ts, name), row in tally.domains.items()}
     levels.add_domains(by_domain)
     levels.add_replies(tally.replies)

@@ -45,6 +45,7 @@ def test_all_rows_of_a_source_make_one_reading() -> None:
             table("outcomes", DEFERRED, ts=TS + 300),
             table("delays", ["hotmail.com", [1] * 16]),
             table("accepted", ["198.51.100.30", 3], ["", 1]),
+            table("denied", ["198.51.100.31", 2]),
             table("clients", ["2001:DB8::0:1", "leslie.example"]),
             table("mx", ["hotmail.com", "mx.hotmail.com"]),
             table("replies", REPLY),
@@ -61,6 +62,7 @@ def test_all_rows_of_a_source_make_one_reading() -> None:
     )
     assert source.delays == (("msn-a", TS, "hotmail.com", (1,) * 16),)
     assert source.accepted == (("msn-a", TS, "198.51.100.30", 3), ("msn-a", TS, "", 1))
+    assert source.denied == (("msn-a", TS, "198.51.100.31", 2),)
     assert source.clients == {"2001:db8::1": "leslie.example"}
     assert source.mx == {"hotmail.com": "mx.hotmail.com"}
     assert source.replies == (tuple(REPLY),)
@@ -117,6 +119,7 @@ def test_a_condition_of_a_log_is_told() -> None:
         [log_row(), table("delays", ["hotmail.com", [1] * 15])],
         [log_row(), table("delays", ["hotmail.com", [-1] * 16])],
         [log_row(), table("accepted", ["localhost", 1])],
+        [log_row(), table("denied", ["198.51.100.31", -1])],
         [log_row(), table("clients", ["1.2.3.4", 1])],
         [log_row(), table("replies", [*REPLY[:3], 42, *REPLY[4:]])],
         [log_row(), table("replies", [*REPLY[:5], -1, TS])],

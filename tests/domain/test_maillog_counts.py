@@ -158,6 +158,48 @@ def test_an_origin_is_counted_once_however_its_mail_passes_a_filter() -> None:
     }
 
 
+def test_who_may_not_relay_is_counted_by_recipient() -> None:
+    line = "Nov 20 15:49:04 iron postfix-msn-a/smtpd[7]: {}: reject: RCPT from {}: {}\n"
+    denied = "454 4.7.1 <u@a.example>: Relay access denied; from=<b@c> to=<u@a.example> proto=ESMTP helo=<l>"
+    log = (
+        line.format("NOQUEUE", "lists.example[192.0.2.1]", denied)
+        + line.format(
+            "4jWKWh04b5z1T1", "lists.example[192.0.2.1]:4711", denied.replace("454 4.7.1", "554 5.7.1")
+        )
+        + line.format("NOQUEUE", "unknown[unknown]", denied)
+        + line.format(
+            "NOQUEUE", "lists.example[192.0.2.1]", denied.replace("Relay access denied", "User unknown")
+        )
+        + line.format(
+            "NOQUEUE", "lists.example[192.0.2.1]", "554 5.7.1 <a: Relay access denied; b@c>: no"
+        ).replace("reject: RCPT", "warning: RCPT")
+    )
+
+    counts = counted(log.encode())
+
+    ts = min(ts for ts, _, _ in counts.denied)
+    assert counts.denied == {(ts, "msn-a", "192.0.2.1"): 2, (ts, "msn-a", ""): 1}
+    assert (counts.unrecognized, counts.clients, counts.accepted) == (0, {}, {})
+
+
+def test_strangers_that_try_a_relay_are_counted_together_beyond_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CLIENTS", 2)
+    line = (
+        "Nov 20 15:49:04 iron postfix/smtpd[7]: NOQUEUE: reject: RCPT from x[192.0.2.{n}]: "
+        "554 <u@a>: Relay access denied; from=<b@c>\n"
+    )
+
+    denied = counted("".join(line.format(n=n % 4) for n in range(8)).encode()).denied
+
+    assert sorted((ip, n) for (_, _, ip), n in denied.items()) == [
+        ("", 4),
+        ("192.0.2.0", 2),
+        ("192.0.2.1", 2),
+    ]
+
+
 def test_delays_stand_in_the_bin_that_ends_at_them() -> None:
     log = b"".join(
         delivery().replace(b"delay=0.89", f"delay={d}".encode()) for d in (0.5, 0.51, 86400, 86401)

@@ -153,4 +153,5 @@ def test_an_instance_that_refuses_an_origin_is_told_on_the_origins_page(
     mx_trial.shares()
     needs = {need.name: need for need in origin_needs(Origin.objects.get(name="lists"), timezone.now()).needs}
     assert needs[NEW].missed == f"{round(mx_trial.counted()[OLD] / 2)}"
-    assert needs[OLD].missed == ""
+    assert needs[NEW].denied == f"{refusing.log().count('Relay access denied;'):,}"
+    assert needs[OLD].missed == needs[OLD].denied == ""

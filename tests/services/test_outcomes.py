@@ -15,6 +15,7 @@ from relays.domain.fields import Condition
 from relays.domain.log_reading import (
     AcceptedRow,
     DelayRow,
+    DeniedRow,
     OutcomeRow,
     ReplyRow,
     SourceReading,
@@ -53,7 +54,7 @@ from relays.models import (
 from relays.services import levels
 from relays.services.outcomes import log_sources, note_unread, store_log
 from relays.services.providers import domain_assign, load_shipped
-from tests.factories import host_make, instance_make
+from tests.factories import client_make, host_make, instance_make
 
 pytestmark = pytest.mark.django_db
 
@@ -366,6 +367,25 @@ def test_what_was_accepted_is_counted_by_client(host: Host) -> None:
     again = reading(accepted=accepted[:1], clients={"192.0.2.1": ""}, cursor="{}")
     store(host, again, cursor_was='{"offset":1}')
     assert Client.objects.get(ip="192.0.2.1").name == "lists.example"
+
+
+def test_a_stranger_that_may_not_relay_is_no_client(host: Host) -> None:
+    client_make("192.0.2.1", age_s=9000)
+    was = Client.objects.get().last_seen_at
+    denied = tuple(
+        DeniedRow(name, TS, ip, 3) for name in ("msn-a", "gone") for ip in ("192.0.2.1", "192.0.2.66", "")
+    )
+    store(host, reading(denied=denied))
+    assert totals(Accepted, AcceptedHour, AcceptedDay, name="denied") == [3, 3, 3]
+    assert totals(Accepted, AcceptedHour, AcceptedDay, name="messages") == [0, 0, 0]
+    assert [(client.ip, client.last_seen_at) for client in Client.objects.all()] == [("192.0.2.1", was)]
+    store(
+        host,
+        reading(accepted=(AcceptedRow("msn-a", TS, "192.0.2.1", 7),), cursor="{}"),
+        cursor_was='{"offset":1}',
+    )
+    row = Accepted.objects.get()
+    assert (row.messages, row.denied) == (7, 3)
 
 
 def state(name: str = "msn-a") -> InstanceState:

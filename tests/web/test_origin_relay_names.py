@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dns.models import RelayName, Zone
-from relays.models import InstanceState, Origin, ProviderDomain
+from relays.models import Accepted, Instance, InstanceState, Origin, ProviderDomain
 from relays.services.origins import origin_add
 from tests.factories import accepted_make, host_make, instance_make, provider_make
 from tests.relay_names import CLIENT, NEW, OLD, mail_make, relay_name_make, state_make
@@ -111,19 +111,32 @@ def test_mail_that_an_earlier_state_led_there_is_no_bypass(
     assert "12 messages to" in _page(viewer, lists)
 
 
-def test_an_instance_to_which_none_of_its_mail_came_may_refuse_it(
+def test_an_instance_that_refuses_an_origin_is_told_with_how_often(
+    viewer: Browser, lists: Origin, msn: RelayName
+) -> None:
+    mail_make({OLD: 480, NEW: 0})
+    accepted_make(Instance.objects.get(name="msn-b"), CLIENT, 0, denied=1204)
+    page = _page(viewer, lists)
+    assert "refused</span> 1,204 recipients in the last hour" in page
+    assert "to be expected" not in page
+    # A refusal before the last hour is mended, for all that is known.
+    Accepted.objects.filter(denied__gt=0).update(ts=1795000200)
+    assert "refused</span>" not in _page(viewer, lists)
+
+
+def test_an_instance_to_which_none_of_its_mail_came_is_told(
     viewer: Browser, lists: Origin, msn: RelayName
 ) -> None:
     mail_make({OLD: 480, NEW: 0})
     page = _page(viewer, lists)
-    assert "refused?" in page and "80 were to be expected" in page
+    assert "missing</span>" in page and "80 were to be expected" in page
     # Too few to tell, and a log that is behind.
     msn.published.update(effective_at=timezone.now())
-    assert "refused?" not in _page(viewer, lists)
+    assert "missing</span>" not in _page(viewer, lists)
     msn.published.update(effective_at=timezone.now() - timedelta(hours=2))
-    assert "refused?" in _page(viewer, lists)
+    assert "missing</span>" in _page(viewer, lists)
     InstanceState.objects.filter(instance__name="msn-b").update(outcomes_at=None)
-    assert "refused?" not in _page(viewer, lists)
+    assert "missing</span>" not in _page(viewer, lists)
 
 
 def test_the_number_of_queries_does_not_grow_with_an_origins_names(

@@ -29,6 +29,8 @@ from typing import Generic, NamedTuple, TypeVar
 from relays.domain.maillog.lines import (
     CLIENT,
     DELIVERY,
+    DENIAL,
+    DENIED,
     EXPIRED,
     LINE,
     LITTER,
@@ -203,12 +205,14 @@ class Counts:
     they expired) and their bytes by (ts, instance, domain, outcome, dsn, digest); digest is "" for what was
     sent or handed over. delays: what was sent or handed over in how long, by (ts, instance, domain), in bins
     that end at DELAY_BOUNDS. accepted: messages by (ts, instance, client's address), "" where it has none.
-    Bytes are of messages that came into the active queue in the same reading, and 0 of others.
+    denied: by the same, recipients that a client was not allowed to relay to. Bytes are of messages that came
+    into the active queue in the same reading, and 0 of others.
     """
 
     rows: dict[RowKey, list[int]] = field(default_factory=dict)
     delays: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
     accepted: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    denied: dict[tuple[int, str, str], int] = field(default_factory=dict)
     # The name that a client's address was last seen with, and the host that a domain's mail last went to.
     clients: dict[str, str] = field(default_factory=dict)
     mx: dict[str, str] = field(default_factory=dict)
@@ -312,6 +316,9 @@ class Counter:
         self._note_times(text)
         for line in self._count_usual(text, told.tells):
             self._count_odd(line)
+        if DENIAL in text:
+            for line in _lines(text):
+                self._count_denied(line)
         for line, is_foreign in told.others:
             if self._split(line) is None:
                 self._add_unrecognized(line, is_foreign=is_foreign)
@@ -446,6 +453,19 @@ class Counter:
         parts = self._split(line)
         if not (parts and self._add(*parts)) and is_postfix(line):
             self._add_unrecognized(line, is_foreign=False)
+
+    def _count_denied(self, line: bytes) -> None:
+        """Count a recipient that a client was not allowed to relay to, if the line tells of one."""
+        parts = self._split(line) if DENIAL in line else None
+        message = MESSAGE.match(parts[2]) if parts else None
+        denied = DENIED.match(message[2]) if message else None
+        if parts and denied:
+            time, instance, _ = parts
+            # Strangers try by the thousand: they don't use up the room for the names of clients.
+            ip = _text(denied["address"])
+            place, counts = (time - time % BUCKET_S, instance), self._counts.denied
+            key = (*place, ip if _is_ip(ip) and ((*place, ip) in counts or len(counts) < MAX_CLIENTS) else "")
+            counts[key] = counts.get(key, 0) + 1
 
     def _add(self, time: int, instance: str, message: bytes) -> bool:
         """Count what a message tells. False: it was cut before it told that."""

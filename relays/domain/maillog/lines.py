@@ -61,6 +61,14 @@ CLIENT = re.compile(
     rb"client=" + _PEER % {b"name": b""} + rb"(?:, orig_queue_id=(?P<orig_queue_id>\w*))?"
     rb"(?:, orig_client=" + _PEER % {b"name": b"orig_"} + rb")?(?:, (?P<more>.*))?\Z"
 )
+# What smtpd(8) says to a client that is not in mynetworks, of a recipient that is not local: with a queue id
+# once another recipient was taken.
+DENIAL = b": Relay access denied;"
+DENIED = re.compile(
+    rb"reject: RCPT from "
+    + _PEER % {b"name": b""}
+    + rb": [45]\d\d (?:[45]\.\d{1,3}\.\d{1,3} )?<.*>: Relay access denied;"
+)
 _PICKED_UP = re.compile(rb"uid=\d+ from=")
 # As the sender wrote it: brackets may be missing, and blanks be within.
 _MESSAGE_ID = re.compile(rb"((?:resent-)?message-id)=<?(.*?)>?\Z")
