@@ -50,15 +50,17 @@ def _broker_lives(**_: Any) -> None:
 
 def record(process: Heartbeat.Process) -> None:
     """Write that this kind of process lives, at most every WRITTEN_EVERY_S."""
-    now = time.monotonic()
-    if now - _written_at.get(process, -WRITTEN_EVERY_S) < WRITTEN_EVERY_S:
+    now, written_at = time.monotonic(), _written_at.get(process)
+    if written_at is not None and now - written_at < WRITTEN_EVERY_S:
         return
     _written_at[process] = now
+    at = timezone.now()
     Heartbeat.objects.bulk_create(
-        [Heartbeat(process=process, at=timezone.now())],
+        [Heartbeat(process=process, at=at, since=at)],
         update_conflicts=True,
         unique_fields=["process"],
-        update_fields=["at"],
+        # What this process writes first, it writes as it starts.
+        update_fields=["at"] if written_at is not None else ["at", "since"],
     )
 
 
@@ -75,8 +77,14 @@ def last_seen() -> dict[str, datetime | None]:
 
 def away(now: datetime) -> list[str]:
     """Return the kinds of process that are not running, as far as their silence tells."""
-    silent = [process for process, at in last_seen().items() if at is None or now - at > AWAY_AFTER]
-    if Heartbeat.Process.SCHEDULER in silent:
-        # Without it nobody tells of the broker.
+    seen = {row.process: row for row in Heartbeat.objects.all()}
+    silent = [
+        process.value
+        for process in Heartbeat.Process
+        if process not in seen or now - seen[process].at > AWAY_AFTER
+    ]
+    # Without the scheduler nobody tells of the broker; of one that has just started silence tells nothing.
+    scheduler = seen.get(Heartbeat.Process.SCHEDULER)
+    if Heartbeat.Process.SCHEDULER in silent or (scheduler and now - scheduler.since <= AWAY_AFTER):
         return [process for process in silent if process != Heartbeat.Process.BROKER]
     return silent

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
+from django.utils import timezone
 
 
 class Heartbeat(models.Model):
@@ -20,6 +21,8 @@ class Heartbeat(models.Model):
 
     process = models.CharField(max_length=20, choices=Process, primary_key=True)
     at = models.DateTimeField()
+    # When the process that shows it started.
+    since = models.DateTimeField(default=timezone.now)
 
 
 class OneTimePassword(models.Model):

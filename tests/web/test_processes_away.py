@@ -24,7 +24,9 @@ def page(client: Client) -> str:
 @pytest.fixture
 def both_live() -> None:
     for process in Heartbeat.Process:
-        Heartbeat.objects.create(process=process, at=timezone.now())
+        Heartbeat.objects.create(
+            process=process, at=timezone.now(), since=timezone.now() - timedelta(hours=1)
+        )
 
 
 @pytest.fixture
@@ -51,6 +53,19 @@ def test_a_broker_that_takes_nothing_is_away_while_the_scheduler_can_tell(both_l
     assert heartbeats.away(timezone.now()) == ["broker"]
     Heartbeat.objects.filter(process="scheduler").update(at=longer_ago)
     assert heartbeats.away(timezone.now()) == ["scheduler"]
+
+
+def test_a_scheduler_that_has_just_started_says_nothing_yet_of_the_broker(
+    both_live: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Heartbeat.objects.filter(process="broker").delete()
+    assert heartbeats.away(timezone.now()) == ["broker"]
+    monkeypatch.setattr(heartbeats, "_written_at", {})
+    heartbeats.record(Heartbeat.Process.SCHEDULER)
+    assert heartbeats.away(timezone.now()) == []
+    assert heartbeats.away(timezone.now() + heartbeats.AWAY_AFTER - timedelta(seconds=9)) == []
+    Heartbeat.objects.filter(process="scheduler").update(since=timezone.now() - timedelta(minutes=2))
+    assert heartbeats.away(timezone.now()) == ["broker"]
 
 
 @pytest.mark.parametrize(
