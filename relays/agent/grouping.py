@@ -19,6 +19,7 @@ def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
     now = time.time()
     groups = QueueGroups(Matcher(wanted, now=now), now=now)
     lines = read(args, deadline, groups.add)
+    groups.finish()
     return Answer(_rows(groups, lines, limit, now), {})
 
 

@@ -7,8 +7,7 @@ table the greatest rows are kept. relayctl carries this module: standard library
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from relays.domain.matching import Matcher
 from relays.domain.queue import BUCKET_BOUNDS_S, BUCKETS, QUEUES, Entry, domain_of
@@ -18,9 +17,8 @@ TABLES = ("domain", "reply", "sender_domain", "sender", "queue")
 _KEPT = 10_000
 _REPLIES_KEPT = 2_000
 _SENDERS_REMEMBERED = 10_000
+_WAITING = 10_000
 _MAX_ADDRESS = 320
-
-_Key = TypeVar("_Key")
 
 
 class Group(NamedTuple):
@@ -41,8 +39,8 @@ class Tally:
         self._counts: dict[str, list[int]] = {}
         self._texts: dict[str, str] = {}
 
-    def add(self, key: str, bucket: int, text: str = "") -> None:
-        """Count one message."""
+    def add(self, key: str, bucket: int, text: str = "", *, messages: int = 1) -> None:
+        """Count one message, or so many."""
         counts = self._counts.get(key)
         if counts is None:
             if len(self._counts) >= self._most:
@@ -50,7 +48,7 @@ class Tally:
             counts = self._counts[key] = [0] * BUCKETS
             if text:
                 self._texts[key] = text
-        counts[bucket] += 1
+        counts[bucket] += messages
 
     def _prune(self) -> None:
         ranked = sorted(self._counts, key=lambda key: sum(self._counts[key]))
@@ -70,7 +68,10 @@ class Tally:
 
 
 class QueueGroups:
-    """The sum over those messages of a listing that a matcher takes. now: seconds since 1970."""
+    """The sum over those messages of a listing that a matcher takes; its tables are true after finish().
+
+    now: seconds since 1970.
+    """
 
     def __init__(self, matcher: Matcher, *, now: float) -> None:
         self.seen = 0
@@ -80,8 +81,11 @@ class QueueGroups:
         self.oldest: int | None = None
         self.ages = [0] * BUCKETS
         self.tables = {name: Tally(_REPLIES_KEPT if name == "reply" else _KEPT) for name in TABLES}
+        self._by_domain, self._by_reply = self.tables["domain"], self.tables["reply"]
         self._matcher = matcher
         self._now = int(now)
+        # Messages of one queue, sender and age, set aside to be counted together: most senders come again.
+        self._waiting: dict[tuple[str, str, int], int] = {}
         # Normalising an address costs more than all else; most come again.
         self._domains: dict[str, str] = {}
 
@@ -100,14 +104,26 @@ class QueueGroups:
             self.oldest = entry.arrival
         bucket = bisect_right(BUCKET_BOUNDS_S, self._now - entry.arrival)
         self.ages[bucket] += 1
-        tables = self.tables
-        tables["queue"].add(entry.queue, bucket)
-        tables["sender"].add(printable(entry.sender.lower(), _MAX_ADDRESS), bucket)
-        tables["sender_domain"].add(self._domain_of(entry.sender), bucket)
-        for domain in _once(self._domain_of(recipient.address) for recipient in recipients):
-            tables["domain"].add(domain, bucket)
-        for digest, text in _once(self._matcher.replies.of(recipient.reason) for recipient in recipients):
-            tables["reply"].add(digest, bucket, text)
+        of_message = (entry.queue, entry.sender, bucket)
+        self._waiting[of_message] = self._waiting.get(of_message, 0) + 1
+        if len(self._waiting) >= _WAITING:
+            self.finish()
+        domains = [self._domain_of(recipient.address) for recipient in recipients]
+        replies = [self._matcher.replies.of(recipient.reason) for recipient in recipients]
+        if len(recipients) > 1:
+            domains, replies = list(dict.fromkeys(domains)), list(dict.fromkeys(replies))
+        for domain in domains:
+            self._by_domain.add(domain, bucket)
+        for digest, text in replies:
+            self._by_reply.add(digest, bucket, text)
+
+    def finish(self) -> None:
+        """Count what was set aside: the tables are true after it."""
+        for (queue, sender, bucket), messages in self._waiting.items():
+            self.tables["queue"].add(queue, bucket, messages=messages)
+            self.tables["sender"].add(printable(sender.lower(), _MAX_ADDRESS), bucket, messages=messages)
+            self.tables["sender_domain"].add(self._domain_of(sender), bucket, messages=messages)
+        self._waiting.clear()
 
     def _domain_of(self, address: str) -> str:
         spelling = address.rpartition("@")[2] if "@" in address else ""
@@ -117,8 +133,3 @@ class QueueGroups:
                 self._domains.clear()
             found = self._domains[spelling] = domain_of("@" + spelling)
         return found
-
-
-def _once(keys: Iterable[_Key]) -> Iterable[_Key]:
-    """Return each key once, in order: a message counts once however many of its recipients have it."""
-    return dict.fromkeys(keys)

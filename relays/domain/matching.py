@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from relays.domain.filters import NO_SENDER, QueueFilter
-from relays.domain.queue import MAX_LINE, NO_REASON, Entry, Recipient, domain_of, read_entry
+from relays.domain.queue import MAX_LINE, NO_REASON, Entry, Recipient, domain_of, read_entries, read_entry
 from relays.domain.replies import mask
 
 # Enough for the replies that come again and again; most others differ in every message.
@@ -37,11 +37,15 @@ def reply_digest(text: str) -> str:
 
 
 class Lines:
-    """A listing fed chunk by chunk: each message in it, or each of `only` these ids, is handed to `take`."""
+    """A listing fed chunk by chunk: each message in it, or each of `only` these ids, is handed to `take`.
+
+    seen: lines so far.
+    """
 
     def __init__(self, take: Callable[[Entry], None], *, only: frozenset[bytes] | None = None) -> None:
         # Lines that were no queue entry, or too long to be looked at.
         self.unparsable = 0
+        self.seen = 0
         self._take = take
         self._only = only
         self._tail = b""
@@ -49,15 +53,27 @@ class Lines:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of `postqueue -j`, cut anywhere."""
-        *lines, self._tail = (self._tail + chunk).split(b"\n")
-        for line in lines:
-            if not self._skipping:
-                self._add(line)
-            self._skipping = False
+        data = self._tail + chunk
+        end = data.rfind(b"\n") + 1
+        entries = None if self._skipping or self._only is not None else read_entries(data[:end])
+        if entries is not None:
+            self._tail = data[end:]
+            self.seen += len(entries)
+            for entry in entries:
+                self._take(entry)
+        else:
+            self._take_lines(data)
         if len(self._tail) > MAX_LINE:
             self.unparsable += not self._skipping
             self._skipping = True
             self._tail = b""
+
+    def _take_lines(self, data: bytes) -> None:
+        *lines, self._tail = data.split(b"\n")
+        for line in lines:
+            if not self._skipping:
+                self._add(line)
+            self._skipping = False
 
     def finish(self) -> None:
         """Take a last line that has no newline."""
@@ -66,6 +82,7 @@ class Lines:
         self._tail = b""
 
     def _add(self, line: bytes) -> None:
+        self.seen += 1
         if self._only is not None:
             told = _ID.match(line)
             if told is not None and told[1] not in self._only:

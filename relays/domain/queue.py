@@ -72,6 +72,23 @@ _ENTRY_RE = re.compile(
     + _MORE.replace(rb"((?:, ", rb"(?:(?:, ")
     + rb")\]\}"
 )
+# The same of a whole chunk without anything odd in it, which is text as it stands.
+_PLAIN_ENTRY_RE = re.compile(
+    (
+        rb'^\{"queue_name": "(incoming|active|deferred|hold|maildrop)", "queue_id": "([0-9A-Za-z]{6,31})", '
+        rb'"arrival_time": (' + _NUMBER + rb'), "message_size": (' + _NUMBER + rb"), "
+        rb'(?:"forced_expire": (?:true|false), )?"sender": "('
+        + _PLAIN
+        + rb')", "recipients": \['
+        + _RECIPIENT
+        + _MORE
+        + rb"\]\}\n"
+    )
+    .replace(_PLAIN, rb'[^"]*')
+    .decode("ascii"),
+    re.MULTILINE,
+)
+_PLAIN_RECIPIENT_RE = re.compile(_RECIPIENT.replace(_PLAIN, rb'[^"]*').decode("ascii"))
 _HEAD_RE = re.compile(_HEAD)
 _RECIPIENT_RE = re.compile(_RECIPIENT)
 
@@ -117,6 +134,24 @@ def read_entry(line: bytes) -> Entry | None:
         sender.decode(),
         [Recipient(a.decode(), r.decode()) for a, r in _RECIPIENT_RE.findall(recipients)],
     )
+
+
+def read_entries(lines: bytes) -> list[Entry] | None:
+    """Return the messages of whole lines, faster still; None where they have to be looked at one by one."""
+    if len(lines.translate(None, _ODD)) != len(lines):
+        return None
+    found = _PLAIN_ENTRY_RE.findall(lines.decode("ascii"))
+    if len(found) != lines.count(b"\n"):
+        return None
+    return [
+        Entry(queue, ident, int(arrival), int(size), sender, _recipients(address, reason, more))
+        for queue, ident, arrival, size, sender, address, reason, more in found
+    ]
+
+
+def _recipients(address: str, reason: str, more: str) -> list[Recipient]:
+    first = [Recipient(address, reason)]
+    return first + [Recipient(*each) for each in _PLAIN_RECIPIENT_RE.findall(more)] if more else first
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:\]])(?=[\da-fA-F:]*::|(?:[\da-fA-F]+:){7})[\da-fA-F:]+(?:\.\d{1,3}){0,3}(?!\w)")
 # A run long and mixed enough to be made for one message: queue ids, session ids, hashes.
 _IDENTIFIER_LENGTH = 8
-_IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
+_IDENTIFIER = re.compile(r"(?=[A-Za-z0-9-]{8})[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _NUMBER = re.compile(r"\d+")
 
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -76,6 +76,9 @@ def _masked_word(word: str) -> str:
         return word[: url.start()] + url["host"] + _masked_runs(url["tail"])
     if "@" in word:
         word = _ADDRESS.sub("<address>", word)
+        # What most such words then are; only an IPv6 address may have no digit.
+        if word.count(":") < 2 and _VARIES.search(word) is None:
+            return word
     return _masked_runs(word)
 
 

@@ -15,8 +15,8 @@ from relays.domain.filters import (
     to_args,
     to_words,
 )
-from relays.domain.matching import Matcher, Replies, is_long, sender_check
-from relays.domain.queue import Entry, Recipient, parse_entry, read_entry
+from relays.domain.matching import Lines, Matcher, Replies, is_long, sender_check
+from relays.domain.queue import Entry, Recipient, parse_entry, read_entries, read_entry
 from tests.domain.test_queue_summary import NOW, line
 
 REPLY = "host mx[192.0.2.1] said: 421 4.7.0 Try again later"
@@ -217,3 +217,24 @@ def test_senders_are_told_apart_without_naming_them() -> None:
 )
 def test_the_fast_way_reads_what_the_slow_one_does(written: bytes) -> None:
     assert read_entry(written[:-1]) == parse_entry(written[:-1])
+    assert read_entries(line() + written) in (None, [parse_entry(line()[:-1]), parse_entry(written[:-1])])
+
+
+def test_whole_chunks_are_read_at_once_where_nothing_in_them_is_odd() -> None:
+    two = [{"address": "a@b.example", "delay_reason": REPLY}, {"address": "c@d.example"}]
+    lines = [line(), line(recipients=two), line(queue_name="maildrop")]
+    assert read_entries(b"".join(lines)) == [parse_entry(each[:-1]) for each in lines]
+    for odd in (line(sender="\u202e"), b"junk\n", line()[:60] + b"\n"):
+        assert read_entries(lines[0] + odd + lines[1]) is None
+
+
+def test_a_listing_cut_anywhere_gives_each_message_once() -> None:
+    listing = line() + b"junk\n" + line(queue_id="4jWKWh04b5z1T2") + line(sender='"a b"@c.example')
+    for size in (1, 7, 100, len(listing)):
+        found: list[Entry] = []
+        lines = Lines(found.append)
+        for at in range(0, len(listing), size):
+            lines.feed(listing[at : at + size])
+        lines.finish()
+        assert [entry.queue_id for entry in found] == ["4jWKWh04b5z1T1", "4jWKWh04b5z1T2", "4jWKWh04b5z1T1"]
+        assert (lines.seen, lines.unparsable) == (4, 1)

@@ -21,6 +21,7 @@ def summed(*messages: Entry, **words: str) -> QueueGroups:
     read = QueueGroups(Matcher(from_words(words), now=NOW), now=NOW)
     for each in messages:
         read.add(each)
+    read.finish()
     return read
 
 
