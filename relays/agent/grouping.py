@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from relays.agent.deadline import Deadline
-from relays.agent.protocol import Answer, integer
+from relays.agent.protocol import Answer, Tell, integer
 from relays.agent.queue_read import filter_of, read
 from relays.domain.groups import QueueGroups
 from relays.domain.matching import Lines, Matcher
 
 
-def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
+def answer(args: dict[str, Any], deadline: Deadline, tell: Tell) -> Answer:
     """Return the sums in one row, then the greatest rows of each table; raise BadRequest or Refused."""
     wanted, limit = filter_of(args, "limit"), integer(args, "limit", 1, 1000, 100)
     now = time.time()
     groups = QueueGroups(Matcher(wanted, now=now), now=now)
-    lines = read(args, deadline, groups.add)
+    lines = read(args, deadline, groups.add, tell)
     groups.finish()
     return Answer(_rows(groups, lines, limit, now), {})
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from relays.agent.deadline import Deadline
-from relays.agent.protocol import Answer, BadRequest, integer, text
+from relays.agent.protocol import Answer, BadRequest, Tell, integer, text
 from relays.agent.queue_read import filter_of, read
 from relays.domain.matching import Matcher
 from relays.domain.queue import Entry, Recipient
@@ -90,11 +90,11 @@ def message_row(entry: Entry, recipients: list[Recipient]) -> dict[str, Any]:
     }
 
 
-def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
+def answer(args: dict[str, Any], deadline: Deadline, tell: Tell) -> Answer:
     """Return a page of messages, and in the end line its cursor; raise BadRequest or Refused."""
     wanted, limit = filter_of(args, "cursor", "limit"), integer(args, "limit", 1, 1000, 100)
     page = Page(Matcher(wanted, now=time.time()), _after(text(args, "cursor")), limit)
-    lines = read(args, deadline, page.add)
+    lines = read(args, deadline, page.add, tell)
     return Answer(page.rows(), {"cursor": page.cursor(), "unparsable": lines.unparsable})
 
 

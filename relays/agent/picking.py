@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from relays.agent.deadline import Deadline
-from relays.agent.protocol import Answer, Refused, integer
+from relays.agent.protocol import Answer, Refused, Tell, integer
 from relays.agent.queue_read import filter_of, read
 from relays.domain.matching import Matcher, is_long, sender_check
 from relays.domain.queue import QUEUES, Entry
@@ -18,11 +18,11 @@ MOST = 100_000
 _A_ROW = 500
 
 
-def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
+def answer(args: dict[str, Any], deadline: Deadline, tell: Tell) -> Answer:
     """Return [id, arrival, check of the sender] of each, 500 a row; raise BadRequest or Refused."""
     wanted, most = filter_of(args, "most"), integer(args, "most", 1, MOST, MOST)
     picked = _Picked(Matcher(wanted, now=time.time()), most)
-    lines = read(args, deadline, picked.add)
+    lines = read(args, deadline, picked.add, tell)
     if picked.total > most:
         raise Refused(f"{picked.total} messages match, and at most {most} can be acted on at once")
     end = {"total": picked.total, "queues": picked.queues, "short_ids": picked.short_ids}

@@ -7,7 +7,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relays.domain.text import printable
@@ -230,6 +230,18 @@ def text(fields: dict[str, Any], key: str) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) > 512):
         raise BadRequest(f"{key} must be text of at most 512 characters")
     return value
+
+
+def flag(fields: dict[str, Any], key: str) -> bool:
+    """Return an optional true or false out of a request's fields; raise BadRequest for anything else."""
+    value = fields.get(key, False)
+    if type(value) is not bool:
+        raise BadRequest(f"{key} must be true or false")
+    return value
+
+
+# What a verb that takes long is given, to say how many it has read so far.
+Tell = Callable[[int], None]
 
 
 class Reply:

@@ -20,6 +20,7 @@ from relays.agent.protocol import (
     Reply,
     ReplyFull,
     Request,
+    Tell,
     parse_request,
     read_request,
     refuse_unknown,
@@ -27,6 +28,8 @@ from relays.agent.protocol import (
 from relays.domain.text import printable
 
 _READER_GONE = 1
+# How often a verb that takes long says how far it is.
+_TELL_EVERY_S = 1.0
 
 
 def serve(stdin: int, stdout: int) -> int:
@@ -45,8 +48,9 @@ def _answer(stdin: int, reply: Reply) -> int:
         who.check(request.verb)
         deadline = Deadline(request.deadline_s)
         deadline.arm()
-        answer = _rows(request, who, deadline)
-        reply.header(_header(request, ok=True))
+        tell = _Telling(request, reply)
+        answer = _rows(request, who, deadline, tell)
+        tell.begin()
         _write_rows(reply, answer)
     except RelayctlError as error:
         return _end_with(reply, request, _recorded(request, who, error))
@@ -57,7 +61,29 @@ def _answer(stdin: int, reply: Reply) -> int:
     return 0
 
 
-def _rows(request: Request, who: Caller, deadline: Deadline) -> Answer:
+class _Telling:
+    """Says in a row, while an answer is being made, how many messages were read for it."""
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self._request = request
+        self._reply = reply
+        self._next_at = time.monotonic() + _TELL_EVERY_S
+
+    def __call__(self, messages: int) -> None:
+        if time.monotonic() >= self._next_at:
+            self.begin()
+            self._reply.row({"kind": "progress", "messages": messages})
+            self._next_at = time.monotonic() + _TELL_EVERY_S
+
+    def begin(self) -> None:
+        """Begin the reply, unless it is begun."""
+        if not self._reply.begun:
+            self._reply.header(_header(self._request, ok=True))
+
+
+def _rows(request: Request, who: Caller, deadline: Deadline, tell: Tell) -> Answer:
+    if request.verb in _LONG_VERBS:
+        return _LONG_VERBS[request.verb](request.args, deadline, tell)
     if request.verb not in WRITE_VERBS:
         return _VERBS[request.verb](request.args, deadline)
     # Imported here: a poll, which is most of what is asked, starts without it.
@@ -129,11 +155,11 @@ def _hello(args: dict[str, Any], _deadline: Deadline) -> Answer:
     return Answer([], {})
 
 
-def _of(module: str) -> Callable[[dict[str, Any], Deadline], Answer]:
+def _of(module: str) -> Callable[..., Answer]:
     """Return a verb that is imported when it is asked for: in relayctl.pyz each import is a compilation."""
 
-    def answer(args: dict[str, Any], deadline: Deadline) -> Answer:
-        answered: Answer = importlib.import_module(f"relays.agent.{module}").answer(args, deadline)
+    def answer(*asked: object) -> Answer:
+        answered: Answer = importlib.import_module(f"relays.agent.{module}").answer(*asked)
         return answered
 
     return answer
@@ -143,13 +169,16 @@ _VERBS: dict[str, Callable[[dict[str, Any], Deadline], Answer]] = {
     "hello": _hello,
     "inventory": _of("inventory"),
     "snapshot": _of("snapshot"),
-    "queue.list": _of("listing"),
-    "queue.groups": _of("grouping"),
-    "queue.pick": _of("picking"),
     "log.read": _of("log_read"),
     "log.search": _of("log_search"),
     "journal.read": _of("journal"),
     "redirect.status": _of("redirect_status"),
     "flush.scan": _of("flush_scan"),
     "flush.log": _of("flush_log"),
+}
+# Those that read a whole queue, and say how far they are.
+_LONG_VERBS: dict[str, Callable[[dict[str, Any], Deadline, Tell], Answer]] = {
+    "queue.list": _of("listing"),
+    "queue.groups": _of("grouping"),
+    "queue.pick": _of("picking"),
 }

@@ -70,7 +70,8 @@ class QueueRead(models.Model):
     """One question about an instance's queue, and its newest answer: asked by a page, answered by a worker.
 
     what: `groups` or `messages`. words: the filter, and the cursor of a page, as a query string. body: the
-    answer as JSON text as of read_at, "" before the first; it stays until there is a newer one.
+    answer as JSON text as of read_at, "" before the first; it stays until there is a newer one. seen: how
+    many messages were read for the one under way.
     """
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="queue_reads")
@@ -82,6 +83,7 @@ class QueueRead(models.Model):
     begun_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
     attempt = models.PositiveIntegerField(default=0)
+    seen = models.PositiveBigIntegerField(default=0)
     read_at = models.DateTimeField(null=True)
     took_ms = models.PositiveIntegerField(null=True)
     error = models.CharField(max_length=500, blank=True)

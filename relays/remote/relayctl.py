@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -31,7 +32,10 @@ from relays.remote.ssh import Limits, Target
 VERSION = 1
 # A login shell may greet before relayctl speaks; more than this is not a greeting.
 _NOISE_LINES = 64
+_PROGRESS = b'{"kind":"progress",'
 _Row = TypeVar("_Row")
+# Is given how many messages of a queue were read so far, about once a second.
+Progress = Callable[[int], None]
 # Codes of a refusal; any other is a precondition that does not hold.
 _ERRORS: Mapping[str, tuple[type[RemoteError], str]] = {
     "bad_request": (Incompatible, "relayctl does not understand the console"),
@@ -151,10 +155,12 @@ def queue_list(  # noqa: PLR0913 - keywords, as in write.py
     wanted: QueueFilter,
     cursor: str | None = None,
     limit: int = 100,
+    progress: Progress | None = None,
 ) -> MessagePage:
     """Return the messages of one instance that a filter takes, oldest first, from a page's cursor on."""
     args = {"instance": instance, "limit": limit, **to_args(wanted)}
-    reply = ask(target, "queue.list", args if cursor is None else {**args, "cursor": cursor}, limits)
+    args |= {} if cursor is None else {"cursor": cursor}
+    reply = _ask_telling(target, "queue.list", args, limits, progress)
     messages = parse(reply.rows, "message", reading.parse_message)
     following = reply.end.get("cursor")
     if following is not None and (not isinstance(following, str) or len(following) > 200):
@@ -162,11 +168,18 @@ def queue_list(  # noqa: PLR0913 - keywords, as in write.py
     return MessagePage(reply.answer.header, reply.answer.clock_skew_s, messages, following)
 
 
-def queue_groups(
-    target: Target, limits: Limits | None = None, *, instance: str, wanted: QueueFilter, limit: int = 100
+def queue_groups(  # noqa: PLR0913
+    target: Target,
+    limits: Limits | None = None,
+    *,
+    instance: str,
+    wanted: QueueFilter,
+    limit: int = 100,
+    progress: Progress | None = None,
 ) -> QueueGroups:
     """Count the messages of one instance that a filter takes. limit: rows a table."""
-    reply = ask(target, "queue.groups", {"instance": instance, "limit": limit, **to_args(wanted)}, limits)
+    args = {"instance": instance, "limit": limit, **to_args(wanted)}
+    reply = _ask_telling(target, "queue.groups", args, limits, progress)
     if reply.end.get("truncated"):
         raise Incomplete("relayctl stopped before its tables were whole.")
     try:
@@ -187,6 +200,27 @@ def queue_pick(target: Target, limits: Limits | None = None, *, instance: str, w
     except BadRow as error:
         raise Incompatible(f"relayctl sent something malformed: {error}.") from error
     return Picked(reply.answer.header, reply.answer.clock_skew_s, found, queues, short)
+
+
+def _ask_telling(
+    target: Target, verb: str, args: dict[str, object], limits: Limits | None, progress: Progress | None
+) -> "Reply":
+    """Ask a verb that reads a whole queue; progress is told how far it is."""
+    if progress is None:
+        return ask(target, verb, args, limits)
+
+    def heard(line: bytes) -> None:
+        if line.startswith(_PROGRESS):
+            progress(_told(line))
+
+    return ask(target, verb, {**args, "progress": True}, limits, send=partial(ssh.request, heard=heard))
+
+
+def _told(line: bytes) -> int:
+    try:
+        return fields.needed_count(_parse_line(line), "messages")
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
 
 
 def log_read(
@@ -239,9 +273,12 @@ def ask(  # noqa: PLR0913
     _check_header(header_row, verb)
     rows = [_parse_line(line) for line in output.lines[place + 1 :] if line]
     end = _take_end(rows, output)
+    if isinstance(end.get("error"), dict):
+        raise _error_of(end["error"])
     header = parse([header_row], None, reading.parse_header)[0]
     # The host read its clock somewhere between our sending and its first byte: take the middle.
     skew = header.now - (output.sent_at + output.first_byte_at) / 2
+    rows = [row for row in rows if row.get("kind") != "progress"]
     return Reply(Answer(header, round(skew, 3)), rows, end)
 
 
@@ -274,9 +311,14 @@ def _check_header(row: dict[str, Any], verb: str) -> None:
     error = row.get("error")
     if row.get("ok") is not False or not isinstance(error, dict):
         raise Incompatible("relayctl's header neither answers the request nor refuses it.")
+    raise _error_of(error)
+
+
+def _error_of(error: Mapping[str, Any]) -> RemoteError:
+    """Return the error that relayctl tells, in its header or, where that was out, in its end line."""
     code, message = (printable(str(error.get(key, "")), 200) for key in ("code", "message"))
     error_class, words = _ERRORS.get(code, (Refused, f"relayctl refused ({code})"))
-    raise error_class(f"{words}: {message}")
+    return error_class(f"{words}: {message}")
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,19 @@ class Limits:
     rows: int = 200_000
 
 
+Heard = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request under way. deadline: by our monotonic clock; heard: is given each line as it comes."""
+
+    payload: bytes
+    limits: Limits
+    deadline: float
+    heard: Heard | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a request brought: whole lines, what follows the last newline, and how it ended.
@@ -77,23 +90,28 @@ class Output:
     first_byte_at: float
 
 
-def request(target: Target, payload: bytes, limits: Limits | None = None) -> Output:
+def request(
+    target: Target, payload: bytes, limits: Limits | None = None, *, heard: Heard | None = None
+) -> Output:
     """Send payload to the target's forced command and return what it wrote until it ended.
+
+    heard: is given each line as it comes.
 
     Raises Unreachable, KeyChanged, Refused and Incomplete. Only for requests that may run twice: a kept
     connection that turns out to be dead is replaced once.
     """
     limits = limits or Limits()
     deadline = time.monotonic() + limits.wall_s
+    ask = _Ask(payload, limits, deadline, heard)
     kept = _pool.take(target)
     if kept is not None:
         try:
-            return _run(target, kept, payload, limits, deadline)
+            return _run(target, kept, ask)
         except _StaleConnection:
             pass
     transport = _log_in(target, limits, deadline)
     try:
-        return _run(target, transport, payload, limits, deadline)
+        return _run(target, transport, ask)
     except _StaleConnection as error:
         raise Unreachable(f"{_where(target)} closed the connection before it answered.") from error
 
@@ -108,7 +126,7 @@ def request_once(target: Target, payload: bytes, limits: Limits | None = None) -
     transport = _log_in(target, limits, deadline)
     try:
         with _watch.over(transport, deadline):
-            return _exchange(target, transport, payload, limits, deadline)
+            return _exchange(target, transport, _Ask(payload, limits, deadline))
     except _StaleConnection as error:
         raise Unreachable(f"{_where(target)} closed the connection before it answered.") from error
     finally:
@@ -311,13 +329,11 @@ def _load_key(path: Path, changed_ns: int) -> paramiko.PKey:
     return paramiko.Ed25519Key.from_private_key_file(str(path))
 
 
-def _run(
-    target: Target, transport: paramiko.Transport, payload: bytes, limits: Limits, deadline: float
-) -> Output:
+def _run(target: Target, transport: paramiko.Transport, ask: _Ask) -> Output:
     """Run one request on a connection, which is kept if all went well and dropped if not."""
     try:
-        with _watch.over(transport, deadline):
-            output = _exchange(target, transport, payload, limits, deadline)
+        with _watch.over(transport, ask.deadline):
+            output = _exchange(target, transport, ask)
     except BaseException:
         _drop(transport)
         raise
@@ -370,22 +386,20 @@ class _Watch:
 _watch = _Watch()
 
 
-def _exchange(
-    target: Target, transport: paramiko.Transport, payload: bytes, limits: Limits, deadline: float
-) -> Output:
+def _exchange(target: Target, transport: paramiko.Transport, ask: _Ask) -> Output:
     sent_at = time.time()
     try:
-        channel = transport.open_session(timeout=_left(deadline))
-        channel.settimeout(_left(deadline))
+        channel = transport.open_session(timeout=_left(ask.deadline))
+        channel.settimeout(_left(ask.deadline))
         _start_command(transport, channel)
-        _send(transport, channel, payload)
+        _send(transport, channel, ask.payload)
     except paramiko.ChannelException as error:
         raise Refused(f"{_where(target)} refuses to open a session: {error.text}.") from error
     except (paramiko.SSHException, OSError, EOFError) as error:
-        if _left(deadline) <= 0:
-            raise Unreachable(f"{_where(target)}: no answer within {limits.wall_s:.0f} s.") from error
+        if _left(ask.deadline) <= 0:
+            raise Unreachable(f"{_where(target)}: no answer within {ask.limits.wall_s:.0f} s.") from error
         raise _StaleConnection from error
-    reader = _Reader(transport, channel, limits, deadline, _where(target))
+    reader = _Reader(transport, channel, ask, _where(target))
     try:
         return reader.read(sent_at)
     finally:
@@ -418,18 +432,14 @@ class _Reader:
     """Drains both streams of a channel together, within the caps."""
 
     def __init__(
-        self,
-        transport: paramiko.Transport,
-        channel: paramiko.Channel,
-        limits: Limits,
-        deadline: float,
-        where: str,
+        self, transport: paramiko.Transport, channel: paramiko.Channel, ask: _Ask, where: str
     ) -> None:
         self._transport = transport
         self._channel = channel
-        self._limits = limits
-        self._deadline = deadline
+        self._limits = ask.limits
+        self._deadline = ask.deadline
         self._where = where
+        self._heard = ask.heard
         self._lines: list[bytes] = []
         self._rest = b""
         self._stderr = b""
@@ -495,6 +505,9 @@ class _Reader:
             raise Incomplete(f"{self._where} sent a line of more than {self._limits.line_bytes:,} bytes.")
         if len(self._lines) > self._limits.rows:
             raise Incomplete(f"{self._where} sent more than {self._limits.rows:,} rows.")
+        if self._heard is not None:
+            for line in lines:
+                self._heard(line)
 
     def _take_stderr(self, data: bytes) -> None:
         self._count(data)

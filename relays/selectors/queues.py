@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from django.db.models import F, Q, QuerySet
 from django.urls import reverse
@@ -149,6 +149,8 @@ class QueuePage:
     tag: str
     reading: bool
     progress: str
+    # How far the readings are in per cent, None where that is not known.
+    percent: int | None
     reads: list[ReadRow]
     sums: list[tuple[str, str]]
     messages_total: int
@@ -205,6 +207,7 @@ def queue_page(asked: Asked, now: datetime, *, instances: int) -> QueuePage:
         tag=_tag(asked, now),
         reading=bool(waiting),
         progress=_progress(waiting, now),
+        percent=_percent(waiting),
         reads=[_read_row(read, words, now) for read in asked.groups],
         sums=_sums(known, now),
         messages_total=total,
@@ -257,19 +260,41 @@ def _is_open(read: QueueRead) -> bool:
 def _tag(asked: Asked, now: datetime) -> str:
     """Return what changes with any reading, and every 3 s while one is under way, for its progress."""
     since = [int((now - read.asked_at).total_seconds()) // 3 for read in asked.reads if _is_open(read)]
-    return digest(canonical([[read.pk, read.state, read.attempt] for read in asked.reads] + [since]))[:16]
+    return digest(
+        canonical([[read.pk, read.state, read.attempt, read.seen] for read in asked.reads] + [since])
+    )[:16]
 
 
 def _progress(waiting: list[QueueRead], now: datetime) -> str:
-    """Say what is being read, how much that is by the newest poll, and for how long."""
+    """Say what is being read, how far that is, how much it is by the newest poll, and for how long."""
     if not waiting:
         return ""
     begun = min((read.begun_at or read.asked_at for read in waiting), default=now)
-    about = sum(_queued(read.instance) for read in waiting)
+    seen, about = _seen_of(waiting)
     named = waiting[0].instance.name if len(waiting) == 1 else f"{len(waiting)} instances"
-    return (
-        f"reading {visible(named)}, about {count(about)} messages, for {span((now - begun).total_seconds())}"
-    )
+    far = f"{count(seen)} of about {count(about)} messages" if seen else f"about {count(about)} messages"
+    twice = ", which are read twice for a reason" if any(map(_passes_over, waiting)) else ""
+    return f"reading {visible(named)}, {far}{twice}, for {span((now - begun).total_seconds())}"
+
+
+def _seen_of(waiting: Iterable[QueueRead]) -> tuple[int, int]:
+    """Return how many messages were read, and about how many there are to be read, in all passes."""
+    seen = about = 0
+    for read in waiting:
+        seen += read.seen if read.state == ReadState.READING else 0
+        about += _queued(read.instance) * (2 if _passes_over(read) else 1)
+    return seen, max(about, seen)
+
+
+def _passes_over(read: QueueRead) -> bool:
+    """Whether a queue is read once for the replies that have a reason, and again for what is asked."""
+    return "reason" in dict(parse_qsl(read.words))
+
+
+def _percent(waiting: list[QueueRead]) -> int | None:
+    """Return how far the readings are, None where nothing tells."""
+    seen, about = _seen_of(waiting)
+    return min(99, 100 * seen // about) if seen else None
 
 
 def _queued(instance: Instance) -> int:

@@ -27,7 +27,7 @@ from relays.services.queue_actions import looked_up, response_of
 from relays.services.queue_filters import resolved
 
 # A page waits for a plan, a worker for each batch; the host answers nothing while it reads its queue.
-_PLAN_WITHIN = Limits(wall_s=40, idle_s=38)
+PLAN_WITHIN = Limits(wall_s=60, idle_s=58)
 _DO_WITHIN = Limits(wall_s=60, idle_s=58)
 BATCH = 1_000
 GRACE = timedelta(hours=24)
@@ -93,9 +93,9 @@ class MessageKind(Kind):
         here = tuple(queue for queue in wanted.queues if queue in self.queues)
         if not here:
             raise PlanRefused(f"This is done to messages in {' or '.join(self.queues)}.")
-        wanted = resolved(instance, replace(wanted, queues=here), _PLAN_WITHIN)
+        wanted = resolved(instance, replace(wanted, queues=here), PLAN_WITHIN)
         picked = relayctl.queue_pick(
-            read_target(instance.host), _PLAN_WITHIN, instance=instance.name, wanted=wanted
+            read_target(instance.host), PLAN_WITHIN, instance=instance.name, wanted=wanted
         )
         if not picked.items:
             raise PlanRefused(f"There are no messages {described(wanted)}: nothing is left to do.")
@@ -104,7 +104,7 @@ class MessageKind(Kind):
             self.verb,
             instance=instance.name,
             items=picked.items[:BATCH],
-            limits=_PLAN_WITHIN,
+            limits=PLAN_WITHIN,
         ).plan
         return Plan(
             f"{plural(len(picked.items), 'message')} of {instance.name}, {described(wanted)}, {self.does}.",

@@ -18,10 +18,12 @@ def reason_of(reply: Group, provider: str) -> str:
     return rule_table().classify(reply.text, provider=provider).reason
 
 
-def resolved(instance: Instance, wanted: QueueFilter, limits: Limits) -> QueueFilter:
+def resolved(
+    instance: Instance, wanted: QueueFilter, limits: Limits, progress: relayctl.Progress | None = None
+) -> QueueFilter:
     """Return the filter as the host takes it: with its reason as the replies that have it now.
 
-    Raises RemoteError.
+    progress: told how many messages were read for it. Raises RemoteError.
     """
     if not wanted.reason:
         return wanted
@@ -31,6 +33,7 @@ def resolved(instance: Instance, wanted: QueueFilter, limits: Limits) -> QueueFi
         instance=instance.name,
         wanted=replace(wanted, reason=""),
         limit=REPLIES_LOOKED_AT,
+        progress=progress,
     ).groups
     provider, table = instance.provider.slug if instance.provider else "", rule_table()
     return wanted.resolved(

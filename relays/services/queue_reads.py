@@ -103,20 +103,38 @@ def _claim(read_id: int) -> QueueRead | None:
         return None
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     mine = QueueRead.objects.filter(free, pk=read.pk, attempt=read.attempt, state=ReadState.WAITING)
-    claimed = {"state": ReadState.READING, "begun_at": now, "lease_until": now + _LEASE}
+    claimed = {"state": ReadState.READING, "begun_at": now, "lease_until": now + _LEASE, "seen": 0}
     if mine.update(attempt=read.attempt + 1, **claimed) != 1:
         return None
     read.attempt += 1
     return read
 
 
+class _Progress:
+    """Stores how many messages were read for an answer, in all passes over the queue."""
+
+    def __init__(self, read: QueueRead) -> None:
+        self._mine = QueueRead.objects.filter(pk=read.pk, attempt=read.attempt)
+        self._before = self._now = 0
+
+    def __call__(self, messages: int) -> None:
+        self._now = messages
+        self._mine.update(seen=self._before + messages)
+
+    def next_pass(self) -> None:
+        """Count on from here: the queue is read once more."""
+        self._before += self._now
+
+
 def _answer(read: QueueRead) -> str:
+    progress = _Progress(read)
     words = dict(parse_qsl(read.words, keep_blank_values=True))
     instance, target = read.instance, read_target(read.instance.host)
-    wanted = resolved(instance, from_words(words), _LIMITS)
+    wanted = resolved(instance, from_words(words), _LIMITS, progress)
+    progress.next_pass()
     if read.what == GROUPS:
         groups = relayctl.queue_groups(
-            target, _LIMITS, instance=instance.name, wanted=wanted, limit=GROUPS_A_TABLE
+            target, _LIMITS, instance=instance.name, wanted=wanted, limit=GROUPS_A_TABLE, progress=progress
         ).groups
         return orjson.dumps(groups.as_json()).decode()
     page = relayctl.queue_list(
@@ -126,6 +144,7 @@ def _answer(read: QueueRead) -> str:
         wanted=wanted,
         cursor=words.get("cursor"),
         limit=MESSAGES_A_PAGE,
+        progress=progress,
     )
     return json.dumps(_page(page))
 

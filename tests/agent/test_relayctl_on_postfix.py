@@ -302,6 +302,12 @@ def test_messages_are_counted_by_what_they_have_in_common(host: Sandbox) -> None
     found = {(row["by"], row["key"]): row["messages"] for row in lines if row.get("kind") == "group"}
 
     assert (sums["messages"], sums["recipients"], sums["of"], sums["unparsable"]) == (5, 6, 6, 0)
+    # Nothing is said of a reading that takes no second.
+    assert (
+        ask(host, "queue.groups", instance="msn-a", domain="hotmail.com", progress=True)[1]["kind"] == "sums"
+    )
+    wrong = ask(host, "queue.groups", instance="msn-a", progress=1)[0]["error"]
+    assert wrong == {"code": "bad_request", "message": "progress must be true or false"}
     assert found["domain", "hotmail.com"] == 5
     assert found["queue", "deferred"] == 5
     assert found["sender_domain", "lists.example"] == 5

@@ -27,6 +27,7 @@ from relays.agent.protocol import (
     Refused,
     Reply,
     ReplyFull,
+    Tell,
 )
 from relays.domain.filters import from_args
 from relays.domain.matching import Lines, Matcher
@@ -151,6 +152,44 @@ def ask(request: bytes) -> tuple[int, list[dict[str, Any]]]:
 
 
 REQUEST = b'{"v": 1, "req_id": "0123456789", "verb": "hello"}'
+
+
+def asking_for_counts(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any]]:
+    monkeypatch.setitem(serve._LONG_VERBS, "queue.groups", answer)
+    monkeypatch.setattr(serve, "_TELL_EVERY_S", 0.01)
+    return ask(b'{"v": 1, "req_id": "0123456789", "verb": "queue.groups"}')[1]
+
+
+def test_what_takes_long_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(_args: dict[str, Any], _deadline: Deadline, tell: Tell) -> Answer:
+        for messages in (100, 200):
+            time.sleep(0.02)
+            tell(messages)
+            tell(messages + 1)
+        return Answer([{"kind": "sums"}], {})
+
+    header, *rows, end = asking_for_counts(monkeypatch, answer)
+
+    assert header["ok"] is True
+    assert rows == [
+        {"kind": "progress", "messages": 100},
+        {"kind": "progress", "messages": 200},
+        {"kind": "sums"},
+    ]
+    assert end == {"end": True, "rows": 3, "truncated": False}
+
+
+def test_what_fails_after_it_said_so_ends_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(_args: dict[str, Any], _deadline: Deadline, tell: Tell) -> Answer:
+        time.sleep(0.02)
+        tell(100)
+        raise Refused("timed_out: postqueue was ended")
+
+    header, _, end = asking_for_counts(monkeypatch, answer)
+
+    assert header["ok"] is True
+    assert end["truncated"] is True
+    assert end["error"] == {"code": "refused", "message": "timed_out: postqueue was ended"}
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
@@ -293,7 +332,7 @@ def test_a_row_shows_few_of_many_recipients() -> None:
 )
 def test_a_listing_asked_for_wrongly_is_refused(args: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
-        listing.answer(args, Deadline(30))
+        listing.answer(args, Deadline(30), lambda _: None)
 
 
 # A snapshot of what real queues rarely do
@@ -386,7 +425,7 @@ def test_a_listing_of_an_instance_that_is_not_here_is_refused(monkeypatch: pytes
     monkeypatch.setattr(postfix, "places", list)
 
     with pytest.raises(Refused, match="no instance a"):
-        listing.answer({"instance": "a"}, Deadline(30))
+        listing.answer({"instance": "a"}, Deadline(30), lambda _: None)
 
 
 def test_a_program_of_postfix_s_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

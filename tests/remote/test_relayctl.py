@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from relays.domain import queue_reading
 from relays.domain.filters import QueueFilter, from_words
 from relays.remote import relayctl, ssh
 from relays.remote.errors import Incompatible, Incomplete, Refused, RemoteError
@@ -248,6 +249,42 @@ def test_queue_groups_takes_nothing_of_a_reply_that_lies_or_was_cut(sshd: Sshd) 
         sshd.says(f"""{HEADER}header\necho '{{"end":true,"rows":0,"truncated":{truncated}}}'\n""")
         with pytest.raises(error):
             relayctl.queue_groups(sshd.target(), instance="msn-a", wanted=QueueFilter())
+
+
+SUMS = {
+    "kind": "sums",
+    "read_at": 1795188249.1,
+    "messages": 412,
+    "recipients": 430,
+    "size_bytes": 551_233,
+    "oldest": 1795180000,
+    "ages": [0] * 10,
+    "of": 1_000_000,
+    "unparsable": 0,
+}
+
+
+def test_how_far_a_queue_is_read_is_told_as_it_comes(sshd: Sshd) -> None:
+    tables = [{"kind": "table", "by": by, "distinct": 0, "dropped": 0} for by in queue_reading.TABLES]
+    progress = [{"kind": "progress", "messages": number} for number in (40_000, 80_000)]
+    sshd.answers({"queue.groups": [*progress, SUMS, *tables]})
+    told: list[int] = []
+    read = relayctl.queue_groups(sshd.target(), instance="msn-a", wanted=QueueFilter(), progress=told.append)
+    assert (read.groups.messages, told) == (412, [40_000, 80_000])
+    sshd.answers({"queue.groups": [{"kind": "progress", "messages": -1}, SUMS, *tables]})
+    with pytest.raises(Incompatible, match="messages is not a count"):
+        relayctl.queue_groups(sshd.target(), instance="msn-a", wanted=QueueFilter(), progress=told.append)
+
+
+def test_a_reading_that_fails_after_it_said_how_far_it_is_says_why(sshd: Sshd) -> None:
+    end = (
+        '{"end":true,"rows":1,"truncated":true,'
+        '"error":{"code":"refused","message":"timed_out: postqueue was ended after 43 s"}}'
+    )
+    row = '{"kind":"progress","messages":40000}'
+    sshd.says(f"{HEADER}header\necho '{row}'\necho '{end}'\n")
+    with pytest.raises(Refused, match="timed_out: postqueue was ended after 43 s"):
+        relayctl.queue_groups(sshd.target(), instance="msn-a", wanted=QueueFilter(), progress=lambda _: None)
 
 
 LOG_ROW = {

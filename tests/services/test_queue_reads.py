@@ -41,8 +41,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[QueueFilter]]:
     seen: list[QueueFilter] = []
     header = Header("0.1.0", "0" * 64, "", 1795188249.0, "")
 
-    def answer(_target: object, _limits: object, *, wanted: QueueFilter, **_: Any) -> relayctl.QueueGroups:
+    def answer(
+        _target: object, _limits: object, *, wanted: QueueFilter, progress: relayctl.Progress, **_: Any
+    ) -> relayctl.QueueGroups:
         seen.append(wanted)
+        progress(200)
+        progress(412)
         return relayctl.QueueGroups(header, 0.0, groups_of(FULL, BUSY))
 
     monkeypatch.setattr(relayctl, "queue_groups", answer)
@@ -72,6 +76,15 @@ def test_a_question_is_asked_once_and_answered_once(
     read.refresh_from_db()
     assert (read.state, read.error) == (ReadState.DONE, "")
     assert json.loads(read.body)["messages"] == 412
+
+
+def test_how_far_it_is_read_is_stored_over_all_passes(instance: Instance, asked: list[QueueFilter]) -> None:
+    for reason, seen in (("", 412), ("mailbox-full", 824)):
+        read = ask(instance, reason=reason)
+        queue_reads.run(read_id=read.pk)
+        read.refresh_from_db()
+        assert read.seen == seen
+    assert len(asked) == 3
 
 
 def test_a_reason_is_asked_for_by_its_replies(instance: Instance, asked: list[QueueFilter]) -> None:

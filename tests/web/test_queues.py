@@ -43,15 +43,37 @@ def page(browser: Client, **query: Any) -> str:
     return answer.content.decode()
 
 
+def tag_of(text: str) -> str:
+    return text.split('"tag": "', 1)[1].split('"', 1)[0].replace("&quot;", "")
+
+
 def test_a_queue_that_was_not_read_yet_is_asked_for_and_polled(viewer: Client, msn_a: Instance) -> None:
     text = page(viewer, instance=msn_a.pk)
     read = QueueRead.objects.get()
     assert (read.what, read.words, read.state) == ("groups", "", ReadState.WAITING)
     assert "reading msn-a, about 415 messages" in text
     assert 'hx-trigger="load delay:300ms, every 1s, wake"' in text
-    tag = text.split('"tag": "', 1)[1].split('"', 1)[0].replace("&quot;", "")
-    again = viewer.get(f"/queues/?instance={msn_a.pk}&tag={tag}", headers={"HX-Request": "true"})
+    again = viewer.get(f"/queues/?instance={msn_a.pk}&tag={tag_of(text)}", headers={"HX-Request": "true"})
     assert again.status_code == 204
+
+
+def test_a_long_reading_shows_how_far_it_is(viewer: Client, msn_a: Instance) -> None:
+    page(viewer, instance=msn_a.pk)
+    read = QueueRead.objects.get()
+    QueueRead.objects.update(state=ReadState.READING, begun_at=timezone.now(), seen=83)
+    text = page(viewer, instance=msn_a.pk)
+    assert "reading msn-a, 83 of about 415 messages, for" in text
+    assert '<progress class="progress mb-3" max="100" value="20"' in text
+    assert text.count(f'"tag": "{tag_of(text)}"') == 1
+    QueueRead.objects.update(seen=166)
+    moved = viewer.get(
+        f"/queues/?instance={msn_a.pk}&tag={tag_of(text)}", headers={"HX-Request": "true"}
+    ).content.decode()
+    assert 'value="40"' in moved
+    page(viewer, instance=msn_a.pk, reason="mailbox-full")
+    QueueRead.objects.exclude(pk=read.pk).update(state=ReadState.READING, begun_at=timezone.now(), seen=415)
+    text = page(viewer, instance=msn_a.pk, reason="mailbox-full")
+    assert "415 of about 830 messages, which are read twice for a reason, for" in text
 
 
 def test_what_was_read_is_shown_by_domain_with_links_to_the_rest(viewer: Client, msn_a: Instance) -> None:
