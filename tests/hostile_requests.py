@@ -79,6 +79,7 @@ _VERBS = [
     "audit.anchor",
     "write.check",
     "message.headers",
+    "message.body",
     "sh",
     "",
     "queue.run\n",

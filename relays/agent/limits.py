@@ -34,6 +34,8 @@ class Limits(NamedTuple):
     delete: bool = False
     expire: bool = False
     removals_a_day: int = 10_000
+    # What people write to each other: nobody's to read until root says otherwise.
+    bodies: bool = False
 
 
 _RANGES = {

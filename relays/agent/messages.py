@@ -30,6 +30,9 @@ _FIVE_MINUTES_S = 300
 # So many messages in 5 minutes are a flood whatever is done to them.
 _PACE = 200_000
 _MAX_HEADERS = 9_000
+MAX_BODY = 256 * 1024
+# As JSON a character takes 6 bytes at most, or 12 outside the first plane: such a row fits a line.
+_BODY_A_ROW = 4_096
 
 _QUEUE_ID = re.compile(r"\A[0-9A-Za-z]{6,31}\Z")
 _CHECK = re.compile(r"\A[0-9a-f]{16}\Z")
@@ -313,15 +316,36 @@ PLANNERS = {verb: _planner(verb) for verb in _VERBS}
 
 def headers(place: postfix.Place, queue_id: str) -> dict[str, Any]:
     """Return a message's headers as postcat(1) has them, without its body; raise Refused."""
+    text = _postcat(place, queue_id, "-h", 4 * _MAX_HEADERS).decode("utf-8", "replace")
+    cut = len(text) > _MAX_HEADERS
+    return {"kind": "headers", "id": queue_id, "text": text[:_MAX_HEADERS], "cut": cut}
+
+
+def body(place: postfix.Place, queue_id: str) -> list[dict[str, Any]]:
+    """Return the first MAX_BODY bytes of a message's body, as they were sent, in rows; raise Refused.
+
+    What is no UTF-8 in it is replaced: this is to be looked at, never to be a copy.
+    """
+    # postcat begins with the empty line after the headers.
+    received = _postcat(place, queue_id, "-b", MAX_BODY + 2).removeprefix(b"\n")
+    text = received[:MAX_BODY].decode("utf-8", "replace")
+    parts = [text[at : at + _BODY_A_ROW] for at in range(0, len(text), _BODY_A_ROW)] or [""]
+    cut = len(received) > MAX_BODY
+    return [{"kind": "body", "id": queue_id, "text": part, "cut": cut} for part in parts]
+
+
+def _postcat(place: postfix.Place, queue_id: str, option: str, max_bytes: int) -> bytes:
+    """Return the first bytes of what postcat(1) shows of a message; raise Refused."""
+    received = bytearray()
+
+    def take(chunk: bytes) -> None:
+        received.extend(chunk[: max_bytes - len(received)])
+
+    arguments = [program("postcat"), "-c", place.config_dir, option, "-q", queue_id]
     try:
-        result, text = children.output(
-            [program("postcat"), "-c", place.config_dir, "-h", "-q", queue_id],
-            timeout_s=KEPT_S,
-            max_bytes=4 * _MAX_HEADERS,
-        )
+        result = children.run(arguments, timeout_s=KEPT_S, idle_s=KEPT_S, take=take)
     except children.TimedOut:
         raise Refused("postcat did not end in time") from None
     if result.status != 0:
         raise Refused(f"message {queue_id} is not in the queue: {result.stderr.strip()[:200]}")
-    cut = len(text) > _MAX_HEADERS
-    return {"kind": "headers", "id": queue_id, "text": text[:_MAX_HEADERS], "cut": cut}
+    return bytes(received)

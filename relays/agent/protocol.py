@@ -44,6 +44,7 @@ WRITE_VERBS = (
     "audit.anchor",
     "write.check",
     "message.headers",
+    "message.body",
     "flush.preflight",
 )
 

@@ -352,6 +352,18 @@ def _headers(request: Request, caller: Caller) -> list[dict[str, Any]]:
     return [messages.headers(place, queue_id)]
 
 
+def _body(request: Request, caller: Caller) -> list[dict[str, Any]]:
+    """Answer `message.body` where root allows it, and only once it is written down who reads it."""
+    refuse_unknown(request.args, {"instance", "id"})
+    place = _place(request.args.get("instance"))
+    queue_id = messages.queue_id_of(request.args.get("id"))
+    if not limits.load().bodies:
+        raise Refused("message.body is switched off in this host's limits: bodies is false")
+    _refuse_without_room_for_journal()
+    journal.append("read", {**_told(request, caller), "id": queue_id})
+    return messages.body(place, queue_id)
+
+
 def _check_row(place: postfix.Place) -> dict[str, Any]:
     problem = _problem(lambda: actions.refuse_unless_trusted(place))
     return {"kind": "instance", "name": place.name, "fence": Instance(place.name).fence(), "problem": problem}
@@ -377,6 +389,7 @@ _OTHERS: dict[str, Callable[[Request, Caller], list[dict[str, Any]]]] = {
     "audit.anchor": _anchor,
     "write.check": _check,
     "message.headers": _headers,
+    "message.body": _body,
     "flush.preflight": _preflight,
 }
 _PLANNERS: dict[str, actions.Planner] = {

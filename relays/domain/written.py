@@ -4,7 +4,7 @@ As hostile as all else from a relay: see reading.py. Times are seconds since 197
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ _MAX_OFFSET = 2**60
 
 _MAX_ITEMS = 1_000
 _MAX_HEADERS = 9_000
+_MAX_BODY = 256 * 1024
 
 _QUEUE_ID = re.compile(r"\A[0-9A-Za-z]{6,31}\Z")
 _HASH = re.compile(r"\A[0-9a-f]{64}\Z")
@@ -242,6 +243,27 @@ def parse_headers(row: Mapping[str, Any]) -> Headers:
         raise BadRow("text is not text, or too long")
     return Headers(
         fields.matching(row, "id", _QUEUE_ID), tuple(text.split("\n")), fields.flag(row, "cut") is True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The begin of a message's body as it was sent, hostile text line by line; cut: there is more."""
+
+    queue_id: str
+    lines: tuple[str, ...]
+    cut: bool
+
+
+def parse_body(rows: Sequence[Mapping[str, Any]]) -> Body:
+    """Return the rows of `message.body`. Raises BadRow."""
+    texts = [text for row in rows if isinstance(text := row.get("text"), str)]
+    if not rows or len(texts) < len(rows) or sum(map(len, texts)) > _MAX_BODY:
+        raise BadRow("text is not text, or too long")
+    return Body(
+        fields.matching(rows[0], "id", _QUEUE_ID),
+        tuple("".join(texts).split("\n")),
+        fields.flag(rows[0], "cut") is True,
     )
 
 

@@ -31,6 +31,9 @@ class Host(models.Model):
         null=True, blank=True, help_text="Seconds; empty: the fleet's."
     )
 
+    # Whether the bodies of its messages may be read, where root allows that on the host, too.
+    bodies_allowed = models.BooleanField(default=False)
+
     next_poll_at = models.DateTimeField(null=True, blank=True, db_index=True)
     last_attempt_at = models.DateTimeField(null=True, blank=True)
     last_success_at = models.DateTimeField(null=True, blank=True)
@@ -55,6 +58,7 @@ class Host(models.Model):
         permissions = [
             ("poll_host", "Can have a host polled now"),
             ("examine_host", "Can have the doctor examine a host"),
+            ("allow_bodies", "Can allow the bodies of a host's messages to be read"),
         ]
 
     def __str__(self) -> str:

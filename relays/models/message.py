@@ -25,6 +25,7 @@ class MessageBatch(models.Model):
             ("remove_messages", "Can delete messages, and send them back to their senders"),
             ("see_addresses", "Can see the addresses of senders and recipients"),
             ("read_headers", "Can read the headers of a message"),
+            ("read_body", "Can read the body of a message, where that is allowed"),
         ]
         constraints = [models.UniqueConstraint(fields=["operation", "number"], name="message_batch_order")]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from relays.domain import written
+from relays.domain.fields import BadRow
 from relays.domain.queue_reading import Item
-from relays.domain.written import Entry, Headers, JournalEntry, Plan, Readiness, Result
+from relays.domain.written import Body, Entry, Headers, JournalEntry, Plan, Readiness, Result
 from relays.remote import relayctl, ssh
 from relays.remote.errors import Incompatible, Incomplete
 from relays.remote.relayctl import Answer, Reply
@@ -143,6 +144,20 @@ def message_headers(target: Target, *, instance: str, queue_id: str, limits: Lim
     """Read a message's headers; the host writes down that they were read."""
     reply = ask(target, "message.headers", {"instance": instance, "id": queue_id}, limits)
     return _only(reply, "headers", written.parse_headers)
+
+
+def message_body(target: Target, *, instance: str, queue_id: str, limits: Limits | None = None) -> Body:
+    """Read the begin of a message's body; the host writes down that it was read.
+
+    Raises Refused where root does not allow it.
+    """
+    reply = ask(target, "message.body", {"instance": instance, "id": queue_id}, limits)
+    if reply.end.get("truncated"):
+        raise Incomplete("relayctl stopped before the end of the body.")
+    try:
+        return written.parse_body([row for row in reply.rows if row.get("kind") == "body"])
+    except BadRow as error:
+        raise Incompatible(f"relayctl sent something malformed: {error}.") from error
 
 
 def op_result(

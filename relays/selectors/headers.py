@@ -1,4 +1,4 @@
-"""Headers of a message, decoded for the eye: hostile text whatever it claims to be."""
+"""Headers of a message, decoded for the eye, and its body: hostile text whatever it claims to be."""
 
 from collections.abc import Iterable
 from email.header import decode_header
@@ -20,6 +20,11 @@ def header_lines(lines: Iterable[str]) -> list[tuple[str, str]]:
         elif line.strip():
             found.append(("", line.strip()))
     return [(visible(name), visible(_decoded(value[:_MAX_HEADER]))) for name, value in found]
+
+
+def body_lines(lines: Iterable[str]) -> list[str]:
+    """Return the lines of a body as they were sent, what cannot be seen made visible, nothing decoded."""
+    return [visible(line.removesuffix("\r").expandtabs()) for line in lines]
 
 
 def _decoded(value: str) -> str:

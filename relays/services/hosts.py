@@ -77,6 +77,12 @@ def host_change(
     return _save(host, "host.change", actor, [*changed, "poll_interval_s"])
 
 
+def host_allow_bodies(*, host: Host, allowed: bool, actor: Actor = SYSTEM) -> Host:
+    """Let the bodies of a host's messages be read, or no more."""
+    host.bodies_allowed = allowed
+    return _save(host, "host.bodies", actor, ["bodies_allowed"])
+
+
 def host_accept_key(*, host: Host, host_key: str, actor: Actor = SYSTEM) -> Host:
     """Pin another key in place of the old one, after an administrator has compared it.
 
@@ -132,6 +138,7 @@ def _told(host: Host) -> dict[str, object]:
         "user": host.ssh_user,
         "polled": host.enabled,
         "poll_interval_s": host.poll_interval_s,
+        "bodies_allowed": host.bodies_allowed,
         "key": keys.fingerprint(host.host_key) if host.host_key else "",
     }
 

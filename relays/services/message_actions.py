@@ -27,7 +27,7 @@ from relays.services.queue_actions import looked_up, response_of
 from relays.services.queue_filters import resolved
 
 # A page waits for a plan, a worker for each batch; the host answers nothing while it reads its queue.
-PLAN_WITHIN = Limits(wall_s=60, idle_s=58)
+PLAN_WITHIN = Limits(wall_s=120, idle_s=118)
 _DO_WITHIN = Limits(wall_s=60, idle_s=58)
 BATCH = 1_000
 GRACE = timedelta(hours=24)

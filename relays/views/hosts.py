@@ -117,6 +117,19 @@ def host_switch(request: HttpRequest, name: str) -> HttpResponse:
     return redirect("relays:host", host.name)
 
 
+@require_POST
+@permission_required("relays.allow_bodies", raise_exception=True)
+@recently_authenticated(back="relays:host")
+def host_bodies(request: HttpRequest, name: str) -> HttpResponse:
+    """Allow bodies of the host's messages to be read, or no more: `on` is 1 or 0."""
+    host = get_object_or_404(Host, name=name)
+    allowed = request.POST.get("on") == "1"
+    host = hosts.host_allow_bodies(host=host, allowed=allowed, actor=actor_of(request))
+    may = "may be read now" if allowed else "may not be read any more"
+    messages.success(request, f"Bodies of messages on {host.name} {may}.")
+    return redirect("relays:host", host.name)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @permission_required("relays.change_host", raise_exception=True)
 @recently_authenticated()

@@ -1,6 +1,8 @@
 """Pages over queues: find messages, count them, look at one, act on all that a filter takes."""
 
 import json
+from collections.abc import Callable
+from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
@@ -18,7 +20,7 @@ from relays.forms.queues import QueueForm
 from relays.models import Instance, PendingDeletion, Provider
 from relays.models.message import ReadState
 from relays.remote.errors import RemoteError
-from relays.selectors.headers import header_lines
+from relays.selectors.headers import body_lines, header_lines
 from relays.selectors.queue_groups import BY
 from relays.selectors.queue_tables import groups_table, messages_table
 from relays.selectors.queues import (
@@ -30,13 +32,14 @@ from relays.selectors.queues import (
     queue_url,
 )
 from relays.services import deletions, queue_reads
-from relays.services.headers import headers_read
+from relays.services.headers import BodyNotAllowed, body_read, headers_read
 from relays.services.kinds import PlanRefused
 from relays.services.operations import NotAllowed
 from relays.services.reasons import rule_table
 from relays.views.actors import actor_of, user_of
 from relays.views.exports import table_response
 from relays.views.polls import HtmxRequest, poll_url, still_true
+from relays.views.recent import recently_authenticated
 
 SEE = "relays.see_addresses"
 
@@ -123,10 +126,43 @@ def message(request: HtmxRequest, pk: int, queue_id: str) -> HttpResponse:
 @permission_required("relays.read_headers", raise_exception=True)
 def headers(request: HtmxRequest, pk: int, queue_id: str) -> HttpResponse:
     """Show one message with its headers; that they were read is written down, here and on the host."""
-    return _message(request, pk, queue_id, with_headers=True)
+    return _message(request, pk, queue_id, more=_headers)
 
 
-def _message(request: HtmxRequest, pk: int, queue_id: str, *, with_headers: bool = False) -> HttpResponse:
+@require_POST
+@permission_required("relays.read_body", raise_exception=True)
+@recently_authenticated(back="relays:message")
+def body(request: HttpRequest, pk: int, queue_id: str) -> HttpResponse:
+    """Show one message with its body, where root and an administrator allow that; it is written down."""
+    return _message(cast("HtmxRequest", request), pk, queue_id, more=_body)
+
+
+More = Callable[[HtmxRequest, Instance, str], dict[str, object]]
+
+
+def _headers(request: HtmxRequest, instance: Instance, queue_id: str) -> dict[str, object]:
+    try:
+        found = headers_read(instance=instance, queue_id=queue_id, actor=actor_of(request))
+    except RemoteError as error:
+        messages.error(request, f"Its headers could not be read: {error}")
+        return {}
+    return {"headers": header_lines(found.lines), "cut": found.cut}
+
+
+def _body(request: HtmxRequest, instance: Instance, queue_id: str) -> dict[str, object]:
+    try:
+        found = body_read(instance=instance, queue_id=queue_id, actor=actor_of(request))
+    except BodyNotAllowed as error:
+        raise PermissionDenied(
+            "No administrator has allowed bodies of this host's messages to be read."
+        ) from error
+    except RemoteError as error:
+        messages.error(request, f"Its body could not be read: {error}")
+        return {}
+    return {"body": body_lines(found.lines), "body_cut": found.cut}
+
+
+def _message(request: HtmxRequest, pk: int, queue_id: str, *, more: More | None = None) -> HttpResponse:
     found = Instance.objects.select_related("host", "provider", "state")
     instance = get_object_or_404(found, pk=pk, removed_at=None)
     may_see = user_of(request).has_perm(SEE)
@@ -140,7 +176,7 @@ def _message(request: HtmxRequest, pk: int, queue_id: str, *, with_headers: bool
     page = message_page(read, queue_id, timezone.now(), may_see=may_see)
     if still_true(request, page.tag):
         return HttpResponse(status=204)
-    context = {
+    context: dict[str, object] = {
         "page": page,
         "instance": instance,
         "scope": Scope(instance=instance),
@@ -148,12 +184,8 @@ def _message(request: HtmxRequest, pk: int, queue_id: str, *, with_headers: bool
         "words": to_words(wanted),
         "poll_url": poll_url(request),
     }
-    if with_headers:
-        try:
-            read_now = headers_read(instance=instance, queue_id=queue_id, actor=actor_of(request))
-            context["headers"], context["cut"] = header_lines(read_now.lines), read_now.cut
-        except RemoteError as error:
-            messages.error(request, f"Its headers could not be read: {error}")
+    if more is not None:
+        context |= more(request, instance, queue_id)
     return render(request, "relays/_message.html" if request.htmx else "relays/message.html", context)
 
 

@@ -286,15 +286,50 @@ def test_killed_within_it_is_begun_and_never_done_again(host: Sandbox, queued: l
     assert where(host)[queued[0]["queue_id"]] == "deferred"
 
 
-def test_headers_are_read_and_that_is_written_down(host: Sandbox) -> None:
-    text = "Subject: =?utf-8?q?=1B[31m?=\nX-Odd: <script>\u202e\n\nsecret body\n"
-    host.run("sendmail", "-C", A, "-f", SENDER, "--", "h@hotmail.com", stdin=text.encode())
+def queued_as(host: Sandbox, address: str, message: bytes) -> str:
+    """Have a message deferred; return its id."""
+    host.run("sendmail", "-C", A, "-f", SENDER, "--", address, stdin=message)
     give_up_at = time.monotonic() + 30
     found: list[dict[str, Any]] = []
     while not found:
         assert time.monotonic() < give_up_at
-        found = [m for m in listed(host, A) if m["recipients"][0]["address"] == "h@hotmail.com"]
-    req_id, queue_id = new_id(), found[0]["queue_id"]
+        found = [m for m in listed(host, A) if m["recipients"][0]["address"] == address]
+    queue_id: str = found[0]["queue_id"]
+    return queue_id
+
+
+def test_a_body_is_read_where_root_allows_it_and_that_is_written_down(host: Sandbox) -> None:
+    body = "<script>\u202e\x1b[31m\n" + "a line of a long text\n" * 20_000
+    sent = f"Subject: secret subject\n\n{body}".encode() + b"\xff\xfe\n"
+    args = {"instance": "msn-a", "id": queued_as(host, "b@hotmail.com", sent)}
+    req_id = new_id()
+    with limits(host):
+        off = ask(host, request("message.body", req_id=req_id, args=args))
+    assert "bodies is false" in off.error[2]
+    assert "a line of a long text" not in json.dumps(off.lines)
+    assert "read" not in events(host, req_id)
+    req_id = new_id()
+    with limits(host, bodies=True):
+        answered = ask(host, request("message.body", req_id=req_id, args=args))
+        gone = ask(host, request("message.body", args={"instance": "msn-a", "id": "4jWKWh04b5z1T1"}))
+    rows = [row for row in answered.lines if row.get("kind") == "body"]
+    assert "".join(row["text"] for row in rows) == body.encode()[: 256 * 1024].decode("utf-8", "replace")
+    assert all(row["cut"] is True for row in rows)
+    assert "secret subject" not in json.dumps(answered.lines)
+    assert events(host, req_id) == ["read"]
+    assert "is not in the queue" in gone.error[2]
+
+
+def test_a_short_body_is_read_whole_whatever_is_in_it(host: Sandbox) -> None:
+    queue_id = queued_as(host, "s@hotmail.com", b"Subject: x\n\nGr\xc3\xbc\xc3\x9fe \xff\n")
+    with limits(host, bodies=True):
+        answered = ask(host, request("message.body", args={"instance": "msn-a", "id": queue_id}))
+    assert (answered.row["text"], answered.row["cut"]) == ("Gr\u00fc\u00dfe \ufffd\n", False)
+
+
+def test_headers_are_read_and_that_is_written_down(host: Sandbox) -> None:
+    text = "Subject: =?utf-8?q?=1B[31m?=\nX-Odd: <script>\u202e\n\nsecret body\n"
+    req_id, queue_id = new_id(), queued_as(host, "h@hotmail.com", text.encode())
     answered = ask(
         host, request("message.headers", req_id=req_id, args={"instance": "msn-a", "id": queue_id})
     )

@@ -251,3 +251,16 @@ def test_readiness_names_what_would_have_a_change_refused(sshd: Sshd) -> None:
 
     assert (ready.host.problem, ready.host.off) == ("disk full", ("delete",))
     assert [(row.name, row.fence, row.problem) for row in ready.instances] == [("msn-a", 5, "")]
+
+
+def test_a_body_comes_in_parts_and_whole_or_not_at_all(sshd: Sshd) -> None:
+    parts = [
+        {"kind": "body", "id": "4jWKWh04b5z1T1", "text": text, "cut": False} for text in ("one\ntw", "o\n")
+    ]
+    sshd.answers({"message.body": parts})
+    body = write.message_body(sshd.target(), instance="msn-a", queue_id="4jWKWh04b5z1T1")
+    assert (body.lines, body.cut) == (("one", "two", ""), False)
+    for wrong in ([], [{**parts[0], "text": 7}], [{**parts[0], "text": "x" * 60_000}] * 5):
+        sshd.answers({"message.body": wrong})
+        with pytest.raises(Incompatible, match="text is not text, or too long"):
+            write.message_body(sshd.target(), instance="msn-a", queue_id="4jWKWh04b5z1T1")

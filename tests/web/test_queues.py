@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
 
-from relays.models import AuditEvent, Instance, Operation, PendingDeletion, QueueRead
+from relays.domain.written import Body
+from relays.models import AuditEvent, Host, Instance, Operation, PendingDeletion, QueueRead
 from relays.models.message import DeletionState, ReadState
 from relays.remote import write
 from relays.remote.errors import Refused
@@ -356,6 +358,86 @@ def test_headers_are_decoded_inert_and_audited(
     assert "no header at all" in text
     event = AuditEvent.objects.get(action="message.headers")
     assert (event.phase, event.actor_name) == ("noted", "anna")
+
+
+@pytest.fixture
+def asked_for_body(msn_a: Instance, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages whose bodies the host was asked for; it answers with a hostile one."""
+    asked: list[str] = []
+
+    def answer(_target: object, *, queue_id: str, **_: object) -> Body:
+        asked.append(queue_id)
+        return Body(
+            queue_id, ("<script>alert(1)</script>\r", "\t\u202e\x1b[31m\x00", "=3Cimg src=3Dx=3E"), cut=True
+        )
+
+    monkeypatch.setattr(write, "message_body", answer)
+    queue_read_make(msn_a, messages=[queued_message()], id="4jWKWh04b5z1T1")
+    return asked
+
+
+def body_address(instance: Instance) -> str:
+    return f"/instances/{instance.pk}/messages/4jWKWh04b5z1T1/body/"
+
+
+def test_no_body_is_read_that_no_administrator_has_allowed(
+    operator: Client, msn_a: Instance, asked_for_body: list[str]
+) -> None:
+    seen = operator.get(f"/instances/{msn_a.pk}/messages/4jWKWh04b5z1T1/").content.decode()
+    assert "no administrator has allowed that for rustin" in seen
+    assert operator.post(body_address(msn_a)).status_code == 403
+    assert asked_for_body == []
+    event = AuditEvent.objects.filter(action="message.body").get()
+    assert (event.phase, json.loads(event.details)["queue_id"]) == ("denied", "4jWKWh04b5z1T1")
+
+
+def test_a_body_that_is_allowed_is_shown_inert_and_written_down(
+    operator: Client, msn_a: Instance, asked_for_body: list[str]
+) -> None:
+    assert browser_of("otto", "operator").post("/hosts/rustin/bodies/", {"on": "1"}).status_code == 403
+    administrator = browser_of("ada", "administrator")
+    assert administrator.post("/hosts/rustin/bodies/", {"on": "1"}).status_code == 302
+    change = AuditEvent.objects.get(action="host.bodies")
+    assert json.loads(change.details)["after"]["bodies_allowed"] is True
+    assert "Read its body" in operator.get(f"/instances/{msn_a.pk}/messages/4jWKWh04b5z1T1/").content.decode()
+    text = operator.post(body_address(msn_a)).content.decode()
+    shown = text.split("<pre", 1)[1].split("</pre>", 1)[0].partition(">")[2]
+    assert shown == (
+        "&lt;script&gt;alert(1)&lt;/script&gt;\n        \\u202e\\x1b[31m\\x00\n=3Cimg src=3Dx=3E\n"
+    )
+    assert "There is more: the first 256 KiB are shown." in text
+    assert asked_for_body == ["4jWKWh04b5z1T1"]
+    event = AuditEvent.objects.get(action="message.body")
+    assert (event.phase, event.actor_name, event.instance) == ("noted", "anna", "msn-a")
+
+    administrator.post("/hosts/rustin/bodies/", {"on": "0"})
+    assert operator.post(body_address(msn_a)).status_code == 403
+
+
+def test_what_root_has_not_allowed_is_told(
+    operator: Client, msn_a: Instance, asked_for_body: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Host.objects.update(bodies_allowed=True)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("relayctl refused (refused): message.body is switched off in this host's limits")
+
+    monkeypatch.setattr(write, "message_body", refuse)
+    text = operator.post(body_address(msn_a)).content.decode()
+    assert "Its body could not be read: relayctl refused" in text
+    assert "<pre" not in text
+
+
+def test_a_body_is_read_only_by_who_proved_who_it_is_of_late(
+    operator: Client, msn_a: Instance, asked_for_body: list[str]
+) -> None:
+    Host.objects.update(bodies_allowed=True)
+    session = operator.session
+    session["authenticated_at"] = 0
+    session.save()
+    answer = operator.post(body_address(msn_a))
+    assert answer["Location"].startswith("/reauthenticate/?next=")
+    assert asked_for_body == []
 
 
 def test_a_viewer_reads_no_headers(msn_a: Instance) -> None:

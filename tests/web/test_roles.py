@@ -73,6 +73,8 @@ ROUTES = {
     "relays:queues": ("GET", VIEWER),
     "relays:message": ("GET", VIEWER),
     "relays:message-headers": ("POST", OPERATOR),
+    "relays:message-body": ("POST", OPERATOR),
+    "relays:host-bodies": ("POST", ADMINISTRATOR),
     "relays:deletion-undo": ("POST", OPERATOR),
     "relays:operation-list": ("GET", OPERATOR),
     "relays:operation": ("GET", OPERATOR),
@@ -159,6 +161,7 @@ _ABOUT = {
     "relays:flush-new": "instance",
     "relays:message": "instance",
     "relays:message-headers": "instance",
+    "relays:message-body": "instance",
 }
 
 
@@ -241,6 +244,8 @@ ASKS_AGAIN = {
     "relays:host-key",
     "relays:host-change",
     "relays:host-remove",
+    "relays:host-bodies",
+    "relays:message-body",
     "relays:origin-remove",
     "relays:reason-rule-remove",
     "relays:operation-confirm",
