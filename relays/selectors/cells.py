@@ -13,7 +13,7 @@ from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import Markup, markup
 from relays.selectors.outcomes import LATE
-from relays.selectors.readings import Reading, time_of
+from relays.selectors.readings import Reading, deferred_urls, time_of
 from relays.selectors.redirects import Redirected, shown
 from relays.selectors.states import words
 
@@ -23,7 +23,7 @@ _CELL = (
     '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
     "{hour}"
     '<span class="sub"><span>{others}</span>{age}</span>'
-    '<span class="sub"><span>{place}</span></span>{fact}{redirect}{trouble}</a></li>'
+    '<span class="sub"><span>{place}</span></span>{fact}{redirect}{trouble}</a>{queue}</li>'
 )
 # The separators are for the eye, the words for who hears them; the legend is the table's head.
 _HOUR = (
@@ -35,6 +35,11 @@ _NOT_COUNTED = markup('<span class="sub hour"><span class="none">log not read ye
 _FACT = '<span class="sub fact">{text}</span>'
 _TROUBLE = '<span class="sub trouble">{host} {state}</span>'
 _REDIRECT = '<span class="sub redirect tone-{tone}">redirected {figures}</span>'
+# Beside the cell's own link, for one in another cannot be.
+_QUEUE = (
+    '<a class="to-queue" href="{url}" title="Work the deferred mail of {name}">'
+    'queue<span class="visually-hidden"> of {name}</span></a>'
+)
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
 
@@ -71,6 +76,9 @@ def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
         place=f"{host.name} \N{MIDDLE DOT} {addresses}" if addresses else host.name,
         redirect=markup(_REDIRECT, tone=redirect.tone, figures=redirect.figures) if redirect else "",
         fact=markup(_FACT, text=fact.text) if fact else "",
+        queue=markup(_QUEUE, url=deferred_urls().format(reading.id), name=visible(reading.name))
+        if reading.deferred
+        else "",
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
     )
 

@@ -131,6 +131,12 @@ def instance_urls() -> str:
 
 
 @cache
+def deferred_urls() -> str:
+    """Return the address of the page of an instance's deferred messages likewise."""
+    return f"{reverse('relays:queues')}?instance={{}}&queue=deferred"
+
+
+@cache
 def provider_urls() -> str:
     """Return the address of a provider's page with {} for its slug."""
     return reverse("relays:provider", args=["slug"]).replace("/slug/", "/{}/")

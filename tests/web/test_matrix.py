@@ -308,6 +308,17 @@ def test_times_are_in_order_as_the_databases_own_text() -> None:
     assert [time_of(text) for text in read] == times
 
 
+def test_a_cell_with_deferred_mail_leads_to_its_queue_in_one_click(viewer: Client) -> None:
+    host = host_make("rustin")
+    full, empty = instance_make(host, "msn-a", 412), instance_make(host, "msn-b", 0)
+    page = viewer.get("/?open=msn").content.decode()
+    address = f"/queues/?instance={full.pk}&amp;queue=deferred"
+    assert f'<a class="to-queue" href="{address}"' in page
+    assert f"instance={empty.pk}&amp;queue" not in page
+    asked = viewer.get(address.replace("&amp;", "&"))
+    assert "in deferred" in asked.content.decode()
+
+
 def test_a_cell_tells_the_last_hour_and_a_row_the_sum(viewer: Client) -> None:
     host = host_make()
     outcomes_make(instance_make(host, "msn-a", 3, 60), sent=620, deferred=12, bounced=5, expired=2)
