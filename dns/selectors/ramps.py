@@ -20,6 +20,7 @@ from dns.services.ramp_days import (
     counted,
     days_of,
     instance_of,
+    last_decided,
     rails_of,
     spacing,
     steps_of,
@@ -194,7 +195,7 @@ def calendar(ramp: Ramp, now: datetime) -> Calendar:
     known: dict[float, tuple[Rendered | None, str]] = {}
     days = []
     first = 0 if ramp.step is None else ramp.step + 1
-    day = ramp.start_date if ramp.out == Out.UNSTARTED else days_of(ramp).date_of(now) + timedelta(days=1)
+    day = _next_date(ramp, now)
     for number, step in enumerate(steps_of(ramp)[first:], first):
         bound = binding(ramp, number, daily)
         if bound.share not in known:
@@ -203,6 +204,12 @@ def calendar(ramp: Ramp, now: datetime) -> Calendar:
         days.append(_calendar_day(ramp, number, day, step.share, bound, rendered, weights))
         day += timedelta(days=1)
     return Calendar(days, daily)
+
+
+def _next_date(ramp: Ramp, now: datetime) -> date:
+    """Return the date of the next step: today, as long as today's decision is yet to be made."""
+    days, last = days_of(ramp), last_decided(ramp) if ramp.pk else None
+    return days.date_of(next_due(days, now, start=ramp.start_date, last=last, spacing=spacing()))
 
 
 def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
@@ -492,13 +499,14 @@ class Dated(NamedTuple):
 
 def dated(ramp: Ramp, now: datetime) -> list[Dated]:
     """Return a ramp's dates for its chart: those that were, and those that come if nothing holds it."""
-    past = [_dated(day) for day in ramp.days.order_by("date")]
-    if not ramp.is_live:
-        return past
-    return past + [
-        Dated(day.date.isoformat(), day.share_number, None, day.expected_number, day.cap_number, None)
-        for day in calendar(ramp, now).days
-    ]
+    dates = {day.date: _dated(day) for day in ramp.days.order_by("date")}
+    for day in calendar(ramp, now).days if ramp.is_live else []:
+        # Today has figures already, and may have its step yet to come.
+        seen = dates.get(day.date) or Dated(day.date.isoformat(), None, None, None, None, None)
+        dates[day.date] = seen._replace(
+            planned_share=day.share_number, planned=day.expected_number, cap=day.cap_number
+        )
+    return list(dates.values())
 
 
 def _dated(day: RampDay) -> Dated:
