@@ -134,7 +134,7 @@ class Before(NamedTuple):
     """How a ramp stood.
 
     step: index of its step, None while the address is out; failed: holds for bad signs in a row; idle: dates
-    in a row on which nothing was sent, since it last stepped back; missed: dates without a decision since;
+    in a row on which nothing was sent, since it last stepped back, before the date that is seen now; missed: dates without a decision since;
     taken_out: the date on which a guard took the address out last.
     """
 
@@ -169,8 +169,10 @@ def _go_on(before: Before, step: int, seen: Evidence, *, steps: int, rails: Guar
         )
     if outdated := _outdated(before, seen):
         return _hold(before, [outdated])
-    if before.idle >= IDLE_DATES:
-        silence = f"Nothing was sent on {before.idle} dates in a row."
+    # The date that was just seen is one of them, or ends them.
+    idle = 0 if seen.sent else before.idle + 1
+    if idle >= IDLE_DATES:
+        silence = f"Nothing was sent on {idle} dates in a row."
         return Verdict(Decision.STEP_BACK, max(0, step - 2), (silence,))
     if bad := list(bad_signs(seen, rails)):
         return _bad_day(before, step, bad)

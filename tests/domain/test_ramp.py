@@ -120,11 +120,20 @@ def test_one_missed_date_is_nothing_two_are_held_and_never_made_up_for() -> None
     assert decided(Before(1, missed=2), GOOD).decision is Decision.HOLD
 
 
-def test_a_week_of_silence_costs_two_steps() -> None:
+def test_a_week_of_silence_with_the_date_just_seen_costs_two_steps() -> None:
     silent = replace(GOOD, sent=0, deferred=0, bounced=0)
-    assert decided(Before(3, idle=7), silent).step == 1
-    assert decided(Before(1, idle=7), silent).step == 0
-    assert decided(Before(3, idle=6), silent).decision is Decision.HOLD
+    assert decided(Before(3, idle=6), silent) == Verdict(
+        Decision.STEP_BACK, 1, ("Nothing was sent on 7 dates in a row.",)
+    )
+    assert decided(Before(1, idle=6), silent).step == 0
+    assert decided(Before(3, idle=5), silent).decision is Decision.HOLD
+
+
+def test_a_date_with_mail_ends_a_silence_however_long_it_was() -> None:
+    assert decided(Before(1, idle=9), GOOD).step == 2
+    assert decided(Before(2, idle=9), replace(GOOD, sent=5, deferred=0, bounced=0)) == Verdict(
+        Decision.HOLD, 2, ("Only 5 were sent; fewer than 20 say nothing about an address.",)
+    )
 
 
 def test_only_bad_signs_add_up_not_what_is_missing() -> None:
