@@ -278,11 +278,12 @@ def _note(wished: float | None, bound: Binding, min_sent: int) -> str:
 
 
 class Rail(NamedTuple):
-    """A guard rail: what it looks at, its limit, what today shows, and where its default comes from."""
+    """A guard rail: what it looks at, its limit, what is seen, how old that is, where its default comes from."""
 
     title: str
     limit: str
     now: str
+    asof: str
     is_broken: bool
     source: str
 
@@ -291,20 +292,22 @@ def rail_rows(ramp: Ramp, day: RampDay | None, now: datetime) -> list[Rail]:
     """Return the guard rails beside the figures of today."""
     rails = rails_of(ramp)
     shown = _shown(ramp, day, rails, now) if day else {}
-    return [_rail(name, getattr(rails, name), shown.get(name)) for name in RAILS]
+    return [_rail(name, getattr(rails, name), shown.get(name), now) for name in RAILS]
 
 
 class _Shown(NamedTuple):
-    """What is seen of a guard rail now, and whether it breaks it."""
+    """What is seen of a guard rail, when that was so, and whether it breaks it."""
 
     text: str
+    at: datetime | None = None
     is_broken: bool = False
 
 
-def _rail(name: str, limit: float, shown: _Shown | None) -> Rail:
+def _rail(name: str, limit: float, shown: _Shown | None, now: datetime) -> Rail:
     title, source = RAILS[name]
     shown = shown or _Shown("")
-    return Rail(title, _limit(name, limit), shown.text, shown.is_broken, source)
+    asof = moment(shown.at, now, stale=_is_old(shown.at, now))
+    return Rail(title, _limit(name, limit), shown.text, asof, shown.is_broken, source)
 
 
 def _limit(name: str, limit: float) -> str:
@@ -317,10 +320,10 @@ def _limit(name: str, limit: float) -> str:
 
 def _shown(ramp: Ramp, day: RampDay, rails: Guardrails, now: datetime) -> dict[str, _Shown]:
     """Return what is seen of each guard rail; what a whole date must show is not broken before its end."""
-    tried = day.sent + day.deferred + day.bounced
-    shown = {"min_sent": _Shown(f"{day.sent:,}")}
+    tried, at = day.sent + day.deferred + day.bounced, day.counted_to
+    shown = {"min_sent": _Shown(f"{day.sent:,}", at)}
     if day.meant:
-        shown["min_sent_share"] = _Shown(f"{percent(day.sent / day.meant)} of {day.meant:,}")
+        shown["min_sent_share"] = _Shown(f"{percent(day.sent / day.meant)} of {day.meant:,}", at)
     for name, part in (
         ("max_bounce_share", day.bounced),
         ("max_deferral_share", day.deferred),
@@ -328,9 +331,9 @@ def _shown(ramp: Ramp, day: RampDay, rails: Guardrails, now: datetime) -> dict[s
     ):
         if tried:
             broken = tried >= rails.min_sent and part / tried >= getattr(rails, name)
-            shown[name] = _Shown(f"{percent(part / tried)} ({part:,} of {tried:,})", broken)
-    if day.counted_to is not None:
-        shown["min_coverage"] = _Shown("lines are missing" if day.has_gap else "up to now", day.has_gap)
+            shown[name] = _Shown(f"{percent(part / tried)} ({part:,} of {tried:,})", at, broken)
+    if at is not None:
+        shown["min_coverage"] = _Shown("lines are missing" if day.has_gap else "so far all", at, day.has_gap)
     return shown | _shown_of_instance(ramp, rails, now)
 
 
@@ -339,19 +342,20 @@ def _shown_of_instance(ramp: Ramp, rails: Guardrails, now: datetime) -> dict[str
     if instance is None:
         return {}
     shown: dict[str, _Shown] = {}
-    state, skew = getattr(instance, "state", None), instance.host.clock_skew_s
+    state, host = getattr(instance, "state", None), instance.host
     if state and state.oldest_s is not None:
-        shown["max_oldest_s"] = _Shown(f"{state.oldest_s:,} s", state.oldest_s > rails.max_oldest_s)
-    if skew is not None:
-        shown["max_clock_skew_s"] = _Shown(f"{abs(skew):,.1f} s", abs(skew) > rails.max_clock_skew_s)
+        broken = state.oldest_s > rails.max_oldest_s
+        shown["max_oldest_s"] = _Shown(f"{state.oldest_s:,} s", state.sampled_at, broken)
+    if (skew := host.clock_skew_s) is not None:
+        broken = abs(skew) > rails.max_clock_skew_s
+        shown["max_clock_skew_s"] = _Shown(f"{abs(skew):,.1f} s", host.last_success_at, broken)
     seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
-    tried = seen.sent + seen.deferred + seen.bounced
-    broken = is_emergency(tried=tried, blocked=seen.blocked, rails=rails)
-    shown["emergency_min"] = _Shown(f"{tried:,}")
+    tried, at = seen.sent + seen.deferred + seen.bounced, state.outcomes_at if state else None
+    shown["emergency_min"] = _Shown(f"{tried:,}", at)
     if tried:
-        shown["emergency_share"] = _Shown(
-            f"{percent(seen.blocked / tried)} ({seen.blocked:,} of {tried:,})", broken
-        )
+        broken = is_emergency(tried=tried, blocked=seen.blocked, rails=rails)
+        text = f"{percent(seen.blocked / tried)} ({seen.blocked:,} of {tried:,})"
+        shown["emergency_share"] = _Shown(text, at, broken)
     return shown
 
 

@@ -1,6 +1,7 @@
 """Pages over ramps: the list, a start that is seen before it begins, one ramp, and what steers it."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dns.models import Out, Ramp, RampDay, RampDecision, RampState, RelayName
-from relays.models import Address, AuditEvent, Instance, Operation
+from relays.models import Address, AuditEvent, Host, Instance, InstanceState, Operation
 from tests.factories import outcomes_make
 from tests.people import browser_of
 from tests.ramps import MSN, NEW, instances_make, ramp_row, relay_name_row
@@ -105,6 +106,33 @@ def test_what_is_broken_and_what_nobody_looked_at_is_marked(ramp: Ramp, viewer: 
     page = text(viewer, f"/ramps/{ramp.pk}/")
     assert "broken" in page and "lines are missing" in page
     assert "No worker has looked at it for five minutes" in page
+
+
+def test_every_figure_of_a_guard_rail_tells_its_own_age(ramp: Ramp, viewer: Client) -> None:
+    """The day's log, the queue, the host's clock and the last 15 minutes are read at different times."""
+    now = timezone.now()
+    RampDay.objects.filter(ramp=ramp).update(counted_to=now - timedelta(minutes=2))
+    instance = Instance.objects.get(name="msn-b")
+    outcomes_make(instance, at=now - timedelta(minutes=10), sent=90)
+    InstanceState.objects.filter(instance=instance).update(
+        oldest_s=40, sampled_at=now - timedelta(minutes=3), outcomes_at=now - timedelta(minutes=20)
+    )
+    Host.objects.update(last_success_at=now - timedelta(minutes=4), clock_skew_s=0.2)
+    table = text(viewer, f"/ramps/{ramp.pk}/").split('id="rails-title"')[1].split("</table>")[0]
+    figure = r'scope="row">([^<]+)</th>.+?"(asof[a-z ]*)" datetime="[^"]+" data-age>([^<]+)<'
+    ages = {row[1]: (row[2], row[3]) for row in re.finditer(figure, table)}
+    assert ages == {
+        "sent of what the step meant": ("asof", "2 min ago"),
+        "sent at all": ("asof", "2 min ago"),
+        "bounced": ("asof", "2 min ago"),
+        "deferred": ("asof", "2 min ago"),
+        "refused as throttled or blocked": ("asof", "2 min ago"),
+        "age of the oldest in the queue": ("asof", "3 min ago"),
+        "of the day&#x27;s log read": ("asof", "2 min ago"),
+        "refused as blocked within 15 minutes": ("asof stale", "20 min ago"),
+        "tried within 15 minutes for that to count": ("asof stale", "20 min ago"),
+        "clock against the hosts&#x27; clocks": ("asof", "4 min ago"),
+    }
 
 
 def test_one_that_has_just_begun_is_not_said_to_be_forgotten(ramp: Ramp, viewer: Client) -> None:
