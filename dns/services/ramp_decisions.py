@@ -104,10 +104,13 @@ def write(*, ramp: Ramp, now: datetime) -> None:
         return
     if newest.operation is not None and not _may_begin_again(ramp, newest, now):
         return
+    # Read first: whatever changes the weights after this is noticed.
+    made_of = weights_of(ramp.relay_name)
     try:
         operation = change_by_rule(
             relay_name=ramp.relay_name,
             weights=weights_with(ramp, newest.share or 0.0),
+            made_of=made_of,
             reason=_reason(ramp, newest),
             key=f"ramp-decision-{newest.pk}-{newest.attempt}",
         )

@@ -64,10 +64,11 @@ class _Publish(RelayNameKind):
     # What is written has to be stored and verified, whoever asks for it to stop by then.
     ends_itself: ClassVar[bool] = True
     takes: ClassVar[set[str]]
+    may_take: ClassVar[set[str]] = {"override"}
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Take this kind's parameters and no others."""
-        if unknown := sorted(set(params) - self.takes - {"override"}):
+        if unknown := sorted(set(params) - self.takes - self.may_take):
             raise PlanRefused(f"There is no parameter {unknown[0][:40]!r}.")
         if missing := sorted(self.takes - set(params)):
             raise PlanRefused(f"{missing[0]} is missing.")
@@ -82,7 +83,9 @@ class _Publish(RelayNameKind):
         row = _row(relay_name)
         if row.rendering == Rendering.LUA and row.zone.method == Method.RFC2136:
             raise PlanRefused("lua is written by PowerDNS's API: RFC 2136 knows no such record.")
-        wanted = self.wanted(row, weights_of(row), params)
+        before = weights_of(row)
+        _check_unchanged(row, params.get("made_of", before), before)
+        wanted = self.wanted(row, before, params)
         if not any(wanted.values()):
             raise Refusal([WouldBeEmpty("No address would be left: all mail would stop.")])
         try:
@@ -93,9 +96,14 @@ class _Publish(RelayNameKind):
         rendered = _with_hosts_kept(row, reading, rendered)
         _refuse_unsafe(row, reading, rendered, wanted, override=params["override"])
         change = difference(reading.ours(row.name), rendered.records)
-        if not change and wanted == weights_of(row):
+        if not change and wanted == before:
             raise NothingToDo(f"{row.name} serves this already: there is nothing to do.")
-        return _plan(row, change, rendered, wanted)
+        return _plan(row, change, rendered, before, wanted)
+
+    def confirmed(self, operation: Operation) -> None:
+        """Refuse what was planned by other weights: a lock may have come and gone since. Raises PlanStale."""
+        row = _row(operation.relay_name)
+        _check_unchanged(row, operation.plan["facts"].get("before"), weights_of(row))
 
     def page_of(self, relay_name: str) -> str:
         """Return where it is planned from."""
@@ -168,11 +176,15 @@ class _Publish(RelayNameKind):
 
 
 class WeightsApply(_Publish):
-    """Weights as somebody, or a ramp, wants them. weights: {address: weight}, 0 for out of DNS."""
+    """Weights as somebody, or a ramp, wants them. weights: {address: weight}, 0 for out of DNS.
+
+    made_of: the weights that they were worked out from, where others would make them wrong.
+    """
 
     name: ClassVar[str] = "weights.apply"
     title: ClassVar[str] = "Change weights"
     takes: ClassVar[set[str]] = {"weights"}
+    may_take: ClassVar[set[str]] = {"override", "made_of"}
 
     def wanted(self, relay_name: RelayName, now: Wanted, params: Mapping[str, Any]) -> Wanted:
         """Keep the addresses that are not named as they are."""
@@ -239,17 +251,24 @@ KINDS = (WeightsApply, AddressOut, AddressBack, WeightsRollback)
 
 
 def change_by_rule(
-    *, relay_name: RelayName, weights: Mapping[str, int], reason: str, key: str | None = None
+    *,
+    relay_name: RelayName,
+    weights: Mapping[str, int],
+    reason: str,
+    made_of: Mapping[str, int] | None = None,
+    key: str | None = None,
 ) -> Operation:
     """Have some weights of a relay name changed by a rule of the console's, a ramp's step.
 
-    key: the same one gives the same operation again. Raises PlanRefused (Busy where another operation has
-    the name, NothingToDo where it serves them) and RemoteError.
+    made_of: all weights, as they were when the new ones were worked out from them; key: the same one gives
+    the same operation again. Raises PlanRefused (Busy where another operation has the name, PlanStale where
+    its weights have changed meanwhile, NothingToDo where it serves them) and RemoteError.
     """
+    params = {"weights": dict(weights)}
     return operations.begin_by_system(
         kind=WeightsApply.name,
         relay_name=relay_name.name,
-        params={"weights": dict(weights)},
+        params=params if made_of is None else params | {"made_of": dict(made_of)},
         reason=reason,
         idempotency_key=key,
     )
@@ -298,6 +317,18 @@ def _row(name: str) -> RelayName:
     if row is None:
         raise PlanRefused(f"There is no relay name {name[:80]}.")
     return row
+
+
+def _check_unchanged(row: RelayName, then: Any, now: Wanted) -> None:
+    """Raise PlanStale where other addresses carry mail than those that something was worked out from."""
+    if not isinstance(then, dict) or _carrying(then) != _carrying(now):
+        raise operations.PlanStale(
+            f"The weights of {row.name} have changed since this was worked out: make the plan again."
+        )
+
+
+def _carrying(weights: Wanted) -> Wanted:
+    return {address: weight for address, weight in weights.items() if weight}
 
 
 def _known(relay_name: RelayName, now: Wanted, address: Any) -> str:
@@ -354,7 +385,7 @@ def _served(row: RelayName, reading: Reading) -> set[str]:
         return set()
 
 
-def _plan(row: RelayName, change: Change, rendered: Rendered, wanted: Wanted) -> Plan:
+def _plan(row: RelayName, change: Change, rendered: Rendered, before: Wanted, wanted: Wanted) -> Plan:
     shares = ", ".join(f"{address} {percent(share)}" for address, share in sorted(rendered.published.items()))
     ttl = max((item.ttl for item in change.now), default=row.ttl)
     notes = [*rendered.notes, f"Resolvers hold what was served before for up to {ttl} s."]
@@ -367,6 +398,7 @@ def _plan(row: RelayName, change: Change, rendered: Rendered, wanted: Wanted) ->
             "now": [item.as_json() for item in change.now],
             "records": [item.as_json() for item in rendered.records],
             "led_to": [item.as_json() for item in served_to(row.name, rendered.records)],
+            "before": before,
             "wanted": wanted,
         },
         notes=notes,

@@ -82,7 +82,10 @@ class Kind(ABC):
         return []
 
     def confirmed(self, operation: Operation) -> None:  # noqa: B027 - most have nothing to write
-        """Write what the operation needs of its own, in the transaction that confirms it."""
+        """Write what the operation needs of its own, in the transaction that confirms it and has its locks.
+
+        Raises PlanStale where the plan was made by what is not so any more.
+        """
 
     def ended(self, operation: Operation) -> None:  # noqa: B027 - most leave nothing behind
         """See to what is left behind, in the transaction that ends the operation; its state is the end."""

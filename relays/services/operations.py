@@ -125,8 +125,8 @@ def begin_by_system(
 ) -> Operation:
     """Plan a change of a relay name and have it run, by a rule and not by a person.
 
-    The same idempotency key gives the same operation again. Raises PlanRefused, RemoteError, and Busy where
-    another operation changes the name.
+    The same idempotency key gives the same operation again. Raises PlanRefused, RemoteError, Busy where
+    another operation changes the name, and PlanStale where one did while this was planned.
     """
     # Beside a change that is not written yet a plan would be made by the weights before it. Looked at first:
     # where the key's own operation has the name, it is there to be found.
@@ -148,6 +148,7 @@ def begin_by_system(
         with transaction.atomic():
             operation.save()
             _lock(operation)
+            chosen.confirmed(operation)
             _audit(operation, SYSTEM, "requested", {"plan_hash": operation.plan_hash})
             transaction.on_commit(lambda: _send(operation.pk))
     except IntegrityError as error:

@@ -19,8 +19,8 @@ from dns.domain.weights import to_shares
 from dns.models import DecidedBy, Out, Ramp, RampChange, RampDay, RampState, RelayName, Weight
 from dns.publishing.rfc2136 import Rfc2136
 from dns.services import ramp_decisions, ramp_run, ramps
-from dns.services.weights import change_by_rule
-from relays.models import AuditEvent, Instance, LogSource, Operation
+from dns.services.weights import WeightsApply, change_by_rule
+from relays.models import AuditEvent, Instance, LogSource, Operation, RelayNameLock
 from relays.models.operation import OperationState
 from relays.remote.errors import RemoteError
 from relays.services import operations
@@ -48,6 +48,7 @@ from tests.ramps import (
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
+THIRD = "192.0.2.13"
 
 
 class Killed(BaseException):
@@ -457,8 +458,8 @@ def test_what_a_guard_takes_out_before_the_step_is_written_goes_out_after_it(
 
 
 def by_hand(msn: RelayName, user: User, **weights: int) -> None:
-    """Have somebody give the new or the old address a weight."""
-    given = {{"new": NEW, "old": OLD}[which]: weight for which, weight in weights.items()}
+    """Have somebody give the new, the old or a third address a weight."""
+    given = {{"new": NEW, "old": OLD, "third": THIRD}[which]: weight for which, weight in weights.items()}
     operation = operations.plan_relay_name(
         kind="weights.apply", relay_name=MSN, params={"weights": given}, user=user, actor=SYSTEM
     )
@@ -466,6 +467,52 @@ def by_hand(msn: RelayName, user: User, **weights: int) -> None:
         operation=operation, plan_hash=operation.plan_hash, user=user, actor=SYSTEM, reason="by hand"
     )
     work()
+
+
+def test_a_change_by_hand_while_a_step_is_planned_is_not_taken_back_by_it(
+    begun: Ramp, msn: RelayName, otto: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock was taken and freed again between the look at the weights and the step's own claim."""
+    instance_make(Instance.objects.get(name="msn-a").host, "msn-c", ip=THIRD)
+    by_hand(msn, otto, third=10)
+    mail(begun.start_date, old=9_000, new=1_000)
+    work_out = ramp_decisions.weights_with
+
+    def while_somebody_takes_the_third_out(ramp: Ramp, share: float) -> dict[str, int]:
+        weights = work_out(ramp, share)
+        by_hand(msn, otto, third=0)
+        return weights
+
+    at = noon(begun.start_date + DAY)
+    with monkeypatch.context() as race:
+        race.setattr(ramp_decisions, "weights_with", while_somebody_takes_the_third_out)
+        known_to(at)
+        ramp_run.run(ramp_id=begun.pk, now=at)
+    begun.refresh_from_db()
+    assert "have changed" in begun.trouble and not newest(begun).is_written
+    live(begun, at + timedelta(minutes=1))
+    assert parts(msn) == {NEW: 1, OLD: 3} and newest(begun).is_written and begun.trouble == ""
+
+
+def test_a_plan_by_rule_during_which_the_name_was_changed_is_not_begun(
+    msn: RelayName, otto: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance_make(Instance.objects.get(name="msn-a").host, "msn-c", ip=THIRD)
+    by_hand(msn, otto, third=10)
+    plan_name = WeightsApply.plan_name
+
+    def while_somebody_takes_the_third_out(kind: WeightsApply, *args: Any) -> Any:
+        made = plan_name(kind, *args)
+        with monkeypatch.context() as inner:
+            inner.setattr(WeightsApply, "plan_name", plan_name)
+            by_hand(msn, otto, third=0)
+        return made
+
+    monkeypatch.setattr(WeightsApply, "plan_name", while_somebody_takes_the_third_out)
+    with pytest.raises(operations.PlanStale, match="have changed"):
+        change_by_rule(relay_name=msn, weights={OLD: 3, THIRD: 5}, reason="a step")
+    assert Operation.objects.filter(by_system=True).count() == 0
+    assert not RelayNameLock.objects.exists() and parts(msn) == {OLD: 1}
 
 
 def capped(msn: RelayName, otto: User) -> Ramp:
@@ -629,8 +676,6 @@ def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, 
     actions = set(AuditEvent.objects.filter(object_type="ramp").values_list("action", flat=True))
     assert actions == {"ramp.start", "ramp.decision", "ramp.cancel"}
 
-
-THIRD = "192.0.2.13"
 
 
 def test_a_step_back_at_its_cap_puts_no_address_back_whose_smaller_number_is_sent_too(

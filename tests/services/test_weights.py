@@ -342,6 +342,25 @@ def test_one_change_at_a_time(msn: RelayName, anna: User) -> None:
         weights.change_by_rule(relay_name=msn, weights={OLD: 3}, reason="ramp")
 
 
+def test_a_plan_by_weights_that_another_change_replaced_is_not_confirmed(msn: RelayName, anna: User) -> None:
+    first, second = _planned(anna, weights={OLD: 5}), _planned(anna, weights={OLD: 7})
+    assert _done(first, anna).state == OperationState.DONE
+    with pytest.raises(operations.PlanStale, match=f"The weights of {MSN} have changed"):
+        operations.confirm(
+            operation=second, plan_hash=second.plan_hash, user=anna, actor=SYSTEM, reason="a test"
+        )
+    second.refresh_from_db()
+    assert second.state == OperationState.PLANNED and _parts(msn) == {OLD: 5, NEW: 1}
+
+
+@pytest.mark.parametrize("made_of", [{}, {OLD: 2, NEW: 1}, [OLD], "x", None])
+def test_weights_that_were_worked_out_from_others_are_not_planned(
+    made_of: Any, msn: RelayName, anna: User
+) -> None:
+    with pytest.raises(operations.PlanStale):
+        _planned(anna, weights={OLD: 5}, made_of=made_of)
+
+
 def test_a_rule_changes_weights_and_takes_an_address_out(msn: RelayName) -> None:
     operation = weights.change_by_rule(relay_name=msn, weights={OLD: 3}, reason="day 2 of a ramp")
     operations.run(operation_id=operation.pk)
