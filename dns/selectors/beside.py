@@ -1,11 +1,11 @@
 """What zones, relay names and ramps add to the pages of instances and origins."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from dns.selectors import drift, instances, origins, ramps
 from relays.models import Instance, Origin
-from relays.selectors.abnormal import Abnormal
+from relays.selectors.abnormal import Abnormal, May
 from relays.selectors.beside import Fact, Neighbour, Panel, RowAction
 
 
@@ -20,9 +20,9 @@ class Dns(Neighbour):
         """Return a line for each ramp that is held or out, and each relay name not served as published."""
         return [*drift.abnormal(now), *ramps.abnormal(now)]
 
-    def row_actions(self, instance_ids: Collection[int]) -> Mapping[int, RowAction]:
-        """Offer to take instances out of DNS that relay names lead to."""
-        return instances.out_of_dns_actions(instance_ids)
+    def row_actions(self, may: May) -> Mapping[int, Sequence[RowAction]]:
+        """Offer to take an instance's address out of DNS, or to put it back."""
+        return instances.dns_actions() if may(instances.CHANGE_WEIGHTS) else {}
 
     def instance_panels(self, instance: Instance, now: datetime) -> list[Panel]:
         """Show the relay names that lead there."""

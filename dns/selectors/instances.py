@@ -1,18 +1,25 @@
 """An instance and the relay names that lead to it."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from django.db.models import OuterRef, Subquery
+from django.urls import reverse
 
 from dns.domain.weights import percent, to_shares
-from dns.models import PublishedState, Weight
-from dns.services.weights import weights_of
+from dns.models import RAMPS_LIVE, Out, PublishedState, Ramp, RelayName, Weight
+from dns.services.weights import AddressBack, AddressOut, weights_of
 from relays.models import Address, Instance
 from relays.selectors.beside import Panel, RowAction
 from relays.selectors.figures import moment
-from relays.selectors.readings import instance_urls
+
+# Whoever may not is offered no button.
+CHANGE_WEIGHTS = AddressOut.permission
+# An address of more relay names has its buttons on its instance's page.
+ACTIONS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,60 @@ def leads_here(instance: Instance, now: datetime) -> list[LeadsHere]:
     return [_row(weight, weight.parts or {}, now) for weight in weights]
 
 
-def out_of_dns_actions(instance_ids: Collection[int]) -> dict[int, RowAction]:
-    """Return for each of these instances that relay names lead to where it is taken out."""
-    carrying = Weight.objects.filter(is_on=True).values("address")
-    led_to = Address.objects.filter(instance__in=instance_ids, ip__in=carrying)
-    return {
-        pk: RowAction("Take out of DNS", f"{instance_urls().format(pk)}#relay-names")
-        for pk in led_to.values_list("instance_id", flat=True)
-    }
+def dns_actions() -> dict[int, list[RowAction]]:
+    """Return for each instance, by id, how its address is taken out of relay names or put back, in one click.
+
+    An address whose ramp has not begun was never in, and is none that comes back.
+    """
+    names = list(RelayName.objects.prefetch_related("weights"))
+    if not names:
+        return {}
+    known = Address.objects.filter(instance__removed_at=None).values_list("ip", "instance_id")
+    owners: dict[str, list[int]] = defaultdict(list)
+    for address, pk in known:
+        owners[address].append(pk)
+    unstarted = Ramp.objects.filter(state__in=RAMPS_LIVE, out=Out.UNSTARTED)
+    skipped = set(unstarted.values_list("relay_name_id", "address"))
+    found: dict[int, list[tuple[RelayName, Weight]]] = defaultdict(list)
+    for name in names:
+        for weight in name.weights.all():
+            if (name.pk, weight.address) not in skipped:
+                for pk in owners.get(weight.address, ()):
+                    found[pk].append((name, weight))
+    return {pk: _actions(pairs) for pk, pairs in found.items()}
+
+
+def _actions(pairs: Sequence[tuple[RelayName, Weight]]) -> list[RowAction]:
+    if len(pairs) > ACTIONS_SHOWN:
+        return [RowAction(f"{len(pairs)} relay names lead here: its page takes it out of each")]
+    return [_action(name, weight, "DNS" if len(pairs) == 1 else name.name) for name, weight in pairs]
+
+
+def _action(name: RelayName, weight: Weight, where: str) -> RowAction:
+    url = _plan_urls()
+    if not weight.is_on:
+        back = url.format(name.pk, AddressBack.name)
+        return RowAction(f"Put back into {where}", back, weight.address, lasting=True)
+    if why := _why_it_stays(name, weight):
+        return RowAction(why)
+    return RowAction(f"Take out of {where}", url.format(name.pk, AddressOut.name), weight.address)
+
+
+def _why_it_stays(name: RelayName, weight: Weight) -> str:
+    """Say why an address may not go out, as domain/safety.py would refuse it; "" where it may."""
+    rest = [one for one in name.weights.all() if one.is_on and one.pk != weight.pk]
+    if not rest:
+        return f"the only address of {name.name}: it stays"
+    warm = sum(one.is_warm for one in rest)
+    if warm >= name.min_warm:
+        return ""
+    return f"{'the last warm address' if not warm else 'one of the last warm addresses'} of {name.name}: it stays"
+
+
+@cache
+def _plan_urls() -> str:
+    """Return the pages that plan a change of a relay name, with {} for its id and for the kind."""
+    return reverse("dns:relay-name-plan", args=[0, "kind"]).replace("0", "{}", 1).replace("kind", "{}")
 
 
 def _row(weight: Weight, parts: dict[str, int], now: datetime) -> LeadsHere:

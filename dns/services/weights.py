@@ -36,8 +36,9 @@ from dns.services.zones import (
     servers_of,
     what_is_wrong,
 )
+from relays.domain.health import State
 from relays.domain.text import printable
-from relays.models import Address, Operation
+from relays.models import Address, InstanceState, Operation
 from relays.models.operation import StepState
 from relays.remote.errors import RemoteError
 from relays.services import operations
@@ -50,6 +51,8 @@ _LOOK_AGAIN = timedelta(seconds=3)
 _LOOK_AGAIN_BY_HAND = timedelta(seconds=20)
 # Of a 64-bit id; int() refuses very many digits.
 _MAX_ID_DIGITS = 18
+# States that speak of the address, and not of what is sent through it.
+_REFUSED = (State.BLOCKED, State.THROTTLED)
 
 # Of each address, its weight; 0 is out of DNS.
 Wanted = dict[str, int]
@@ -213,6 +216,10 @@ class AddressOut(_Publish):
             raise PlanRefused(f"{address} is out of {relay_name.name} already.")
         return now | {address: 0}
 
+    def plan_name(self, relay_name: str, params: Mapping[str, Any]) -> Plan:
+        """Add why, where the figures of its instance tell."""
+        return replace(super().plan_name(relay_name, params), reason=_evident_reason(params["address"]))
+
 
 class AddressBack(_Publish):
     """An address that was taken out, with the weight that it had."""
@@ -317,6 +324,23 @@ def _row(name: str) -> RelayName:
     if row is None:
         raise PlanRefused(f"There is no relay name {name[:80]}.")
     return row
+
+
+def _evident_reason(address: str) -> str:
+    """Say that the address is refused, with the figures; "" where nothing is known against it.
+
+    Nothing that a remote server said: these words get into the audit trail as somebody's own.
+    """
+    found = InstanceState.objects.filter(instance__addresses__ip=address, instance__removed_at=None)
+    state = found.select_related("instance__provider").first()
+    if state is None or state.state not in _REFUSED:
+        return ""
+    provider = state.instance.provider
+    refused = {State.BLOCKED: state.hour_blocked, State.THROTTLED: state.hour_throttled}[State(state.state)]
+    figures = [f"{refused:,} recipients refused so in the last hour"] if refused else []
+    figures += [f"{state.deferred:,} messages deferred"] if state.deferred is not None else []
+    at = f" at {state.asked_at:%H:%M} UTC" if state.asked_at else ""
+    return f"{state.state} at {provider.slug if provider else 'its provider'}: {', '.join(figures)}{at}"
 
 
 def _check_unchanged(row: RelayName, then: Any, now: Wanted) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -16,7 +16,7 @@ from relays.domain.health import State
 from relays.domain.reasons import RuleTable
 from relays.domain.words import plural, span, visible
 from relays.models import InstanceState, ReasonRule
-from relays.selectors.beside import RowAction, row_actions
+from relays.selectors.beside import RowAction
 from relays.selectors.figures import Clock, clock, moment
 from relays.selectors.hosts import HostStatus
 from relays.selectors.markup import joined, markup
@@ -35,14 +35,13 @@ _INTRODUCED = re.compile(
 _LINE = (
     '<li class="tone-{tone}" id="abnormal-{id}">'
     '<span class="who"><a href="{url}" data-row>{subject}</a> <span class="asof">{where}</span></span>'
-    '<span class="state">{state}</span><span class="what">{since}{figures}{reason}{quote}{beside}</span>{age}'
-    '<a class="btn btn-sm" href="{action_url}">{action}'
-    '<span class="visually-hidden"> of {subject}</span></a></li>'
+    '<span class="state">{state}</span><span class="what">{since}{figures}{reason}{quote}</span>{age}'
+    '<span class="acts"><a class="btn btn-sm" href="{action_url}">{action}'
+    '<span class="visually-hidden"> of {subject}</span></a>{beside}</span></li>'
 )
 _SINCE = 'since <time datetime="{iso}">{text}</time>: '
 _REASON = ": <b>{title}</b>"
 _QUOTE = ' <q class="quote" title="{words}">{words}</q>'
-_BESIDE = ' <a class="beside" href="{url}">{label}<span class="visually-hidden"> of {subject}</span></a>'
 _NEVER = markup('<span class="asof">never</span>')
 
 
@@ -64,7 +63,7 @@ class Abnormal:
     moment: str
     action: str
     action_url: str
-    # What else can be done, on other pages.
+    # What else can be done, in one click.
     beside: Sequence[RowAction] = ()
 
     def with_beside(self, actions: Sequence[RowAction]) -> "Abnormal":
@@ -87,9 +86,7 @@ class Abnormal:
             figures=self.figures,
             reason=markup(_REASON, title=self.reason) if self.reason and self.quote else "",
             quote=markup(_QUOTE, words=self.quote) if self.quote else "",
-            beside=joined(
-                markup(_BESIDE, url=one.url, label=one.label, subject=self.subject) for one in self.beside
-            ),
+            beside=joined(one.html(self.subject) for one in self.beside),
             age=self.moment or _NEVER,
             action=self.action,
             action_url=self.action_url,
@@ -109,10 +106,18 @@ def troubled(
     return [host for host in hosts.values() if host.state in RANK], instances
 
 
-def abnormal_lines(
-    everything: list[Reading], hosts: dict[int, HostStatus], now: datetime, limit: int | None, may: May
+def abnormal_lines(  # noqa: PLR0913, PLR0917 (all that a line is made of)
+    everything: list[Reading],
+    hosts: dict[int, HostStatus],
+    actions: Mapping[int, Sequence[RowAction]],
+    now: datetime,
+    limit: int | None,
+    may: May,
 ) -> tuple[list[Abnormal], int]:
-    """Return the worst lines, at most `limit` of them, and how many there are beyond."""
+    """Return the worst lines, at most `limit` of them, and how many there are beyond.
+
+    actions: what can be done about instances in one click, by id.
+    """
     sick_hosts, sick = troubled(everything, hosts)
     ranked: list[tuple[int, str, HostStatus | Reading]] = [
         *((RANK[host.state], host.name, host) for host in sick_hosts),
@@ -125,13 +130,12 @@ def abnormal_lines(
     for reading in everything:
         by_host[reading.host_id].append(reading)
     reasons = _reasons(details)
-    beside = row_actions(list(details))
     lines = [
         _host_line(thing, by_host[thing.id], now, may)
         if isinstance(thing, HostStatus)
         else _instance_line(
             thing, hosts[thing.host_id], details.get(thing.id), reasons.get(thing.id, ""), now
-        ).with_beside(beside.get(thing.id, ()))
+        ).with_beside(actions.get(thing.id, ()))
         for thing in shown
     ]
     return lines, len(ranked) - len(shown)

@@ -5,15 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from relays.selectors.markup import Markup, markup
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from relays.models import Instance, Origin
-    from relays.selectors.abnormal import Abnormal
+    from relays.selectors.abnormal import Abnormal, May
+
+# One form of the page's sends them all, so that a hundred cells need no hundred tokens.
+_BUTTON = (
+    '<button class="btn btn-sm" form="plan" formaction="{url}" name="address" value="{address}"'
+    ' title="{label}: {address}">{label}<span class="visually-hidden"> {address} of {subject}</span></button>'
+)
+_CANNOT = '<span class="hint">{label}</span>'
 
 
 class Fact(NamedTuple):
@@ -33,10 +42,22 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class RowAction:
-    """What can be done about an instance on another page: a link beside what is abnormal of it."""
+    """What can be done about an address of an instance in one click: it leads to the plan.
+
+    url: where the address is posted to; without one the label says why nothing can be done; lasting: it is
+    seen also where nothing is wrong, for it takes back what somebody did.
+    """
 
     label: str
-    url: str
+    url: str = ""
+    address: str = ""
+    lasting: bool = False
+
+    def html(self, subject: str) -> Markup:
+        """Return the button, or the words in its place. subject: the instance's name."""
+        if not self.url:
+            return markup(_CANNOT, label=self.label)
+        return markup(_BUTTON, url=self.url, address=self.address, label=self.label, subject=subject)
 
 
 class Neighbour:
@@ -50,8 +71,8 @@ class Neighbour:
         """Return lines for "abnormal now"."""
         return []
 
-    def row_actions(self, _instance_ids: Collection[int]) -> Mapping[int, RowAction]:
-        """Return an action for each of these instances that has one."""
+    def row_actions(self, _may: May) -> Mapping[int, Sequence[RowAction]]:
+        """Return what the reader may do about instances in one click, by id."""
         return {}
 
     def instance_panels(self, _instance: Instance, _now: datetime) -> list[Panel]:
@@ -85,12 +106,12 @@ def lines_beside(now: datetime) -> list[Abnormal]:
     return [line for each in _neighbours for line in each.lines(now)]
 
 
-def row_actions(instance_ids: Collection[int]) -> dict[int, list[RowAction]]:
-    """Return the actions of each of these instances that has any."""
+def row_actions(may: May) -> dict[int, list[RowAction]]:
+    """Return what the reader may do about instances in one click, by id."""
     found: dict[int, list[RowAction]] = {}
-    for each in _neighbours if instance_ids else ():
-        for pk, action in each.row_actions(instance_ids).items():
-            found.setdefault(pk, []).append(action)
+    for each in _neighbours:
+        for pk, actions in each.row_actions(may).items():
+            found.setdefault(pk, []).extend(actions)
     return found
 
 

@@ -4,26 +4,27 @@ By markup, which escapes every value, and not by a template: a page has hundreds
 takes ten times as long for each (docs/decisions/0050-matrix.md).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from relays.domain.shares import percent
 from relays.domain.words import count, span, visible
-from relays.selectors.beside import Fact
+from relays.selectors.beside import Fact, RowAction
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus
-from relays.selectors.markup import Markup, markup
+from relays.selectors.markup import Markup, joined, markup
 from relays.selectors.outcomes import LATE
 from relays.selectors.readings import Reading, deferred_urls, time_of
 from relays.selectors.redirects import Redirected, shown
 from relays.selectors.states import words
 
 _CELL = (
-    '<li class="{tone}" id="cell-{key}"><a class="cell" href="{url}" data-row>'
+    '<li class="{tone}" id="cell-{key}"><div class="cell-box"><a class="cell" href="{url}" data-row>'
     '<span class="top-line"><span class="inst">{name}</span><span class="state">{state}</span></span>'
     '<span class="figures"><span class="def">{deferred}</span> {deferred_words}</span>'
     "{hour}"
     '<span class="sub"><span>{others}</span>{age}</span>'
-    '<span class="sub"><span>{place}</span></span>{fact}{redirect}{trouble}</a>{queue}</li>'
+    '<span class="sub"><span>{place}</span></span>{fact}{redirect}{trouble}</a>{queue}</div>{actions}</li>'
 )
 # The separators are for the eye, the words for who hears them; the legend is the table's head.
 _HOUR = (
@@ -40,6 +41,7 @@ _QUEUE = (
     '<a class="to-queue" href="{url}" title="Work the deferred mail of {name}">'
     'queue<span class="visually-hidden"> of {name}</span></a>'
 )
+_ACTIONS = '<span class="acts{lasting}">{buttons}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')
 
 
@@ -51,10 +53,12 @@ def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
     redirect: Redirected | None,
     now: datetime,
     fact: Fact | None = None,
+    actions: Sequence[RowAction] = (),
 ) -> Markup:
     """Return an instance as a list item.
 
-    url: the pages of instances, with {} for an id; fact: what another app says of it.
+    url: the pages of instances, with {} for an id; fact: what another app says of it; actions: what can be
+    done about it in one click.
 
     The figures of a host that is not fresh are the last known ones, and look and read so.
     """
@@ -80,6 +84,14 @@ def cell(  # noqa: PLR0913, PLR0917 (the parts of one cell)
         if reading.deferred
         else "",
         trouble="" if host.fresh else markup(_TROUBLE, host=host.name, state=words(host.state)),
+        actions=_actions(reading, actions) if actions else "",
+    )
+
+
+def _actions(reading: Reading, actions: Sequence[RowAction]) -> Markup:
+    lasting = " lasting" if any(one.lasting for one in actions) else ""
+    return markup(
+        _ACTIONS, lasting=lasting, buttons=joined(one.html(visible(reading.name)) for one in actions)
     )
 
 

@@ -6,7 +6,7 @@ here as text, because formatting them cell by cell in a template costs more than
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -20,7 +20,7 @@ from relays.domain.shares import Outcome, percent
 from relays.domain.words import count, plural, span
 from relays.models import Provider, ProviderHour
 from relays.selectors.abnormal import Abnormal, May, abnormal_lines
-from relays.selectors.beside import Fact, facts_beside, lines_beside
+from relays.selectors.beside import Fact, RowAction, facts_beside, lines_beside, row_actions
 from relays.selectors.cells import cell
 from relays.selectors.figures import moment
 from relays.selectors.hosts import HostStatus, host_statuses
@@ -108,7 +108,8 @@ def matrix(
     redirects = redirected(now)
     under_way = operation_lines(now) if may("relays.view_operation") else []
     limit = None if all_abnormal else max(ABNORMAL_SHOWN - len(under_way), _SICK_SHOWN_ALWAYS)
-    lines, more = abnormal_lines(everything, hosts, now, limit, may)
+    actions = row_actions(may)
+    lines, more = abnormal_lines(everything, hosts, actions, now, limit, may)
     read = [reading.sampled for reading in present if reading.sampled]
     return Matrix(
         tag=tag,
@@ -116,7 +117,7 @@ def matrix(
         summary=f"{plural(len(present), 'instance')} on {plural(len(hosts), 'host')}",
         newest=moment(time_of(max(read, default=None)), now),
         oldest=moment(time_of(min(read, default=None)), now),
-        rows=_rows(present, _Asked(hosts, stale, redirects, opened, now, facts_beside(now))),
+        rows=_rows(present, _Asked(hosts, stale, redirects, opened, now, facts_beside(now), actions)),
         abnormal=[*under_way, *redirect_lines(redirects, may), *lines_beside(now), *lines],
         abnormal_more=more,
     )
@@ -134,6 +135,8 @@ class _Asked:
     now: datetime
     # What other apps say of instances, by id.
     facts: Mapping[int, Fact]
+    # What can be done about instances in one click, by id.
+    actions: Mapping[int, Sequence[RowAction]]
 
     def normal(self, reading: Reading) -> bool:
         """Whether an instance may fold away."""
@@ -175,6 +178,7 @@ def _rows(present: Iterable[Reading], asked: _Asked) -> list[Row]:
                 asked.redirects.get(reading.id),
                 asked.now,
                 asked.facts.get(reading.id),
+                asked.actions.get(reading.id, ()),
             )
             for reading in shown
         ]

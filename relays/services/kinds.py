@@ -25,8 +25,9 @@ class Plan:
     """What an operation will do, as the operator confirms it. All values are JSON.
 
     commands: as they will run on the host, a list of words each; counts: what it touches, by name, "messages"
-    among them where it touches messages; facts: what the plan was made on; notes: side effects; items: the
-    single messages that it is about, which the kind keeps beside the operation and not in its plan.
+    among them where it touches messages; facts: what the plan was made on; notes: side effects; reason: why
+    it is done, where the figures tell: whoever confirms may say another; items: the single messages that it
+    is about, which the kind keeps beside the operation and not in its plan.
     """
 
     summary: str
@@ -34,6 +35,7 @@ class Plan:
     counts: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    reason: str = ""
     items: tuple[Item, ...] = ()
 
     @classmethod

@@ -61,7 +61,8 @@ def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
     operation = get_object_or_404(Operation, pk=pk)
     page = operation_page(operation, timezone.now(), user_of(request).has_perm)
     if "HX-Request" not in request.headers:
-        return _show(request, operation, ConfirmForm(initial={"plan_hash": operation.plan_hash}))
+        initial = {"plan_hash": operation.plan_hash, "reason": operation.plan.get("reason", "")}
+        return _show(request, operation, ConfirmForm(initial=initial))
     if request.GET.get("tag") == page.tag:
         return HttpResponse(status=204)
     return render(request, "relays/_operation.html", {"page": page})

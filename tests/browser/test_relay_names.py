@@ -17,6 +17,7 @@ from relays.services import operations
 from relays.services.audit import SYSTEM
 from tests.browser.visits import Visit
 from tests.dns_servers import ALGORITHM, KEY, SECRET, ZONE, Bind
+from tests.factories import host_make, instance_make
 from tests.relay_names import NEW, OLD, mail_make, relay_name_make
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -88,6 +89,32 @@ def test_an_address_is_taken_out_its_share_moves_and_it_is_put_back(visit: Visit
     assert shown(page, OLD) == ["50.0 %", "50.0 %", "50.0 %"]
     expect(page.locator("#shares-chart .js-line").first).to_be_attached()
     expect(page.locator("#shares-chart .annotation").first).to_be_attached()
+    assert visit.unexpected == []
+
+
+def test_from_its_cell_an_address_is_taken_out_and_put_back_in_one_click_each(
+    visit: Visit, msn: RelayName
+) -> None:
+    host = host_make()
+    instance_make(host, "msn-a", 412, 2280, "blocked", ip=OLD, hour_blocked=96)
+    instance_make(host, "msn-b", ip=NEW)
+    page = visit.open("/")
+    strip = page.locator("#abnormal")
+    expect(strip.get_by_role("button", name=f"Take out of DNS {OLD} of msn-a")).to_be_visible()
+    cell = page.locator(".cells > li").filter(has_text="msn-a")
+    cell.get_by_role("button", name="Take out of DNS").click()
+    expect(page.get_by_text(f"{NAME} gives {NEW} 100.0 %.")).to_be_visible()
+    reason = page.get_by_label("Reason")
+    prefilled = "blocked at msn: 96 recipients refused so in the last hour, 412 messages deferred at "
+    assert reason.input_value().startswith(prefilled)
+    confirm(page, "")
+
+    page = visit.open("/")
+    expect(page.locator(".cells")).to_contain_text(f"the only address of {NAME}: it stays")
+    strip.get_by_role("button", name=f"Put back into DNS {OLD} of msn-a").click()
+    expect(page.get_by_label("Reason")).to_have_value("")
+    confirm(page, "msn takes it again")
+    assert RelayName.objects.get().weights.filter(is_on=True).count() == 2
     assert visit.unexpected == []
 
 

@@ -677,7 +677,6 @@ def test_cancelling_offers_the_weights_from_before(begun: Ramp, msn: RelayName, 
     assert actions == {"ramp.start", "ramp.decision", "ramp.cancel"}
 
 
-
 def test_a_step_back_at_its_cap_puts_no_address_back_whose_smaller_number_is_sent_too(
     msn: RelayName, otto: User
 ) -> None:

@@ -361,6 +361,30 @@ def test_weights_that_were_worked_out_from_others_are_not_planned(
         _planned(anna, weights={OLD: 5}, made_of=made_of)
 
 
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        (
+            {"state": "blocked", "hour_blocked": 1_096, "deferred": 412},
+            "blocked at msn: 1,096 recipients refused so",
+        ),
+        (
+            {"state": "throttled", "hour_throttled": None, "deferred": 412},
+            "throttled at msn: 412 messages deferred at",
+        ),
+        ({"state": "slow", "deferred": 412}, ""),
+        ({"state": "ok"}, ""),
+    ],
+)
+def test_the_reason_for_taking_an_address_out_is_proposed_where_the_figures_tell(
+    figures: dict[str, Any], reason: str, msn: RelayName, anna: User
+) -> None:
+    instance_make(host_make("rustin"), "msn-a", ip=OLD, **figures)
+    proposed = _planned(anna, "address.out", address=OLD).plan["reason"]
+    assert proposed.startswith(reason) and bool(proposed) == bool(reason)
+    assert _planned(anna, weights={OLD: 7}).plan["reason"] == ""
+
+
 def test_a_rule_changes_weights_and_takes_an_address_out(msn: RelayName) -> None:
     operation = weights.change_by_rule(relay_name=msn, weights={OLD: 3}, reason="day 2 of a ramp")
     operations.run(operation_id=operation.pk)
