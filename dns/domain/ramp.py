@@ -134,8 +134,8 @@ class Before(NamedTuple):
     """How a ramp stood.
 
     step: index of its step, None while the address is out; failed: holds for bad signs in a row; idle: dates
-    in a row on which nothing was sent, since it last stepped back, before the date that is seen now; missed: dates without a decision since;
-    taken_out: the date on which a guard took the address out last.
+    in a row on which nothing was sent, since it last stepped back, without the one that is seen now; missed:
+    dates without a decision since; taken_out: the date on which a guard took the address out last.
     """
 
     step: int | None

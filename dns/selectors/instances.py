@@ -101,7 +101,8 @@ def _why_it_stays(name: RelayName, weight: Weight) -> str:
     warm = sum(one.is_warm for one in rest)
     if warm >= name.min_warm:
         return ""
-    return f"{'the last warm address' if not warm else 'one of the last warm addresses'} of {name.name}: it stays"
+    which = "one of the last warm addresses" if warm else "the last warm address"
+    return f"{which} of {name.name}: it stays"
 
 
 @cache

@@ -278,7 +278,7 @@ def _note(wished: float | None, bound: Binding, min_sent: int) -> str:
 
 
 class Rail(NamedTuple):
-    """A guard rail: what it looks at, its limit, what is seen, how old that is, where its default comes from."""
+    """A guard rail: what it looks at, its limit, what is seen and how old, where its default comes from."""
 
     title: str
     limit: str

@@ -38,7 +38,7 @@ class Action(NamedTuple):
     """What will be done. counts: messages, null where they could not be counted; facts: what it rests on.
 
     effect: None where running the command is all there is to it. always: done also where only the journal has
-    room for it; done twice it must do no harm.
+    room for it; done twice it must do no harm. noted: what the journal keeps beside the command.
     """
 
     command: list[str]
@@ -47,6 +47,7 @@ class Action(NamedTuple):
     pace: Pace
     effect: Effect | None = None
     always: bool = False
+    noted: dict[str, str | None] | None = None
 
 
 Planner = Callable[[postfix.Place, dict[str, Any], Limits, Deadline], Action]

@@ -28,6 +28,7 @@ LIMITS = (
     "queue_run_delay",
     "smtp_destination_concurrency_limit",
     "smtp_destination_rate_delay",
+    "smtp_transport_rate_delay",
 )
 _TEXTS = (
     "multi_instance_name",

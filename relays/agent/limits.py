@@ -27,6 +27,11 @@ class Limits(NamedTuple):
     # Each puts a map in place and reloads, and reloads again when it is given back.
     redirects_in_an_hour: int = 60
     flush_retries_in_5_min: int = 120
+    # Each changes main.cf and reloads.
+    rate_hold: bool = True
+    rate_changes_in_an_hour: int = 12
+    # One delivery in an hour is as slow as the console may make an instance.
+    rate_delay_most_s: int = 3_600
     journal_max_mb: int = 256
     # Hold, release, requeue and retry of single messages: each can be taken back or does no harm.
     messages: bool = True
@@ -44,6 +49,8 @@ _RANGES = {
     "reload_every_s": (10, 86_400),
     "redirects_in_an_hour": (1, 3_600),
     "flush_retries_in_5_min": (1, 10_000),
+    "rate_changes_in_an_hour": (1, 3_600),
+    "rate_delay_most_s": (1, 86_400),
     "journal_max_mb": (1, 65_536),
     "removals_a_day": (1, 10_000_000),
 }

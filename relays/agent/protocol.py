@@ -37,7 +37,8 @@ MESSAGE_CHANGES = (
     "message.delete",
 )
 FLUSH_CHANGES = ("redirect.set", "redirect.renew", "redirect.clear", "flush.retry")
-CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES, *FLUSH_CHANGES)
+RATE_CHANGES = ("rate.hold", "rate.release")
+CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES, *FLUSH_CHANGES, *RATE_CHANGES)
 WRITE_VERBS = (
     *CHANGES,
     "op.result",

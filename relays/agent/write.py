@@ -21,6 +21,7 @@ from relays.agent import (
     ops,
     postfix,
     preflight,
+    rate,
     redirect,
     system,
 )
@@ -193,7 +194,8 @@ def _begun(request: Request, caller: Caller, instance: Instance, action: Action)
 
 
 def _append_begun(request: Request, caller: Caller, action: Action) -> None:
-    journal.append("begun", {**_told(request, caller), "command": action.command})
+    told = {**_told(request, caller), "command": action.command}
+    journal.append("begun", {**told, **(action.noted or {})})
 
 
 def _append_ended(request: Request, caller: Caller, result: dict[str, Any]) -> None:
@@ -396,4 +398,5 @@ _PLANNERS: dict[str, actions.Planner] = {
     **actions.PLANNERS,
     **messages.PLANNERS,
     **redirect.PLANNERS,
+    **rate.PLANNERS,
 }
