@@ -1,4 +1,4 @@
-"""Operations that ask Postfix for what it offers itself: a queue run, a reload. One request each."""
+"""Operations that ask Postfix for what it offers itself: a queue run, a reload, a held rate. One request."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ _DO_WITHIN = Limits(wall_s=60)
 # A queue lives: a plan still holds when it is a little longer than it was.
 _MAY_GROW = 1.2
 _MAY_GROW_BY = 50
+DAY_S = 86_400
+_DELAY_DIGITS = 5
 
 
 def looked_up(job: Job, instance: Instance, req_id: str) -> Mapping[str, Any] | None:
@@ -158,6 +160,98 @@ class InstanceReload(Kind):
         )
         refuse_failure(response)
         return "The configuration was read again."
+
+
+class RateHold(Kind):
+    """At most one delivery in so many seconds, by smtp_transport_rate_delay, until it is released."""
+
+    name: ClassVar[str] = "rate.hold"
+    title: ClassVar[str] = "Hold the rate"
+    permission: ClassVar[str] = "relays.reload_instance"
+
+    def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Take whole seconds: Postfix knows no parts of one."""
+        _refuse_others(params, {"delay_s"})
+        text = str(params.get("delay_s", ""))
+        if not (text.isascii() and text.isdecimal() and len(text) <= _DELAY_DIGITS and int(text)):
+            raise PlanRefused("Give the seconds between two deliveries as a whole number, 1 or more.")
+        return {"delay_s": int(text)}
+
+    def plan(self, instance: Instance, params: Mapping[str, Any]) -> Plan:
+        """Name what is set now, and what comes back when it is released."""
+        delay_s = params["delay_s"]
+        planned = write.plan(
+            write_target(instance.host),
+            self.name,
+            {"instance": instance.name, "delay_s": delay_s},
+            _PLAN_WITHIN,
+        ).plan
+        before = planned.facts.get("before") or "no line of its own"
+        return Plan(
+            f"{instance.name} delivers at most one message in {delay_s:,} s, {DAY_S // delay_s:,} a day.",
+            commands=[list(words) for words in planned.commands],
+            facts=dict(planned.facts),
+            notes=[
+                "A delivery is one message to one domain, whatever the number of its recipients there.",
+                f"Released, main.cf has what it had before: {before}.",
+                "The queue manager starts anew, as with a reload. A flush's drain is not slowed down.",
+            ],
+        )
+
+    def run(self, job: Job) -> str:
+        """Have it set, and read."""
+        delay_s = job.operation.params["delay_s"]
+        response = _change(job, self.name, {"delay_s": delay_s})
+        refuse_failure(response)
+        return f"At most one delivery in {delay_s:,} s from now on."
+
+
+class RateRelease(Kind):
+    """The rate that was held is given back: main.cf has what it had before."""
+
+    name: ClassVar[str] = "rate.release"
+    title: ClassVar[str] = "Release the rate"
+    permission: ClassVar[str] = "relays.reload_instance"
+
+    def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Take nothing."""
+        _refuse_others(params, set())
+        return {}
+
+    def plan(self, instance: Instance, params: Mapping[str, Any]) -> Plan:
+        """Name what is held, and what was there before."""
+        planned = write.plan(
+            write_target(instance.host), self.name, {"instance": instance.name}, _PLAN_WITHIN
+        ).plan
+        if not planned.facts.get("held"):
+            raise PlanRefused(
+                f"No rate is held on {instance.name} by the console: there is nothing to release."
+            )
+        return Plan(
+            f"{instance.name} delivers as it did before its rate was held.",
+            commands=[list(words) for words in planned.commands],
+            facts=dict(planned.facts),
+            notes=["What somebody has set by hand meanwhile stays."],
+        )
+
+    def run(self, job: Job) -> str:
+        """Have it given back, and read."""
+        response = _change(job, self.name, {})
+        refuse_failure(response)
+        return response["output"] if response["output"].startswith("left as") else "The rate is held no more."
+
+
+def _change(job: Job, verb: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _step(
+        job,
+        verb,
+        args,
+        lambda target, instance, **ids: (
+            write.change(
+                target, verb, {"instance": instance.name, **args}, _DO_WITHIN, plan_hash=None, **ids
+            ).entry
+        ),
+    )
 
 
 def _step(job: Job, name: str, request: Mapping[str, Any], send: Callable[..., Entry]) -> Mapping[str, Any]:

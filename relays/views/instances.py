@@ -21,6 +21,7 @@ from relays.selectors.instances import AGES, age_table, instance_page, newest_sn
 from relays.selectors.outcome_page import outcome_page
 from relays.selectors.outcomes import version_tag
 from relays.selectors.ranges import range_named
+from relays.selectors.rates import rate_of
 from relays.selectors.tables import INSTANCE_TABLES
 from relays.services.instances import instance_match as match
 from relays.services.instances import instance_match_by_name as match_by_name
@@ -57,6 +58,7 @@ def instance_detail(request: HtmxRequest, pk: int) -> HttpResponse:
         "outcomes": outcome_page(instance, chosen, now),
         "chart_url": reverse("relays:instance-chart", args=[pk]),
         "tables_url": f"{reverse('relays:instance', args=[pk])}tables/",
+        "rate": rate_of(instance, now),
         "form": MatchForm(initial={"provider": by_hand.slug if by_hand else ""}),
     }
     template = "relays/_instance.html" if request.htmx else "relays/instance_detail.html"

@@ -18,10 +18,12 @@ from relays.models import AuditEvent, Instance, Operation, OperationStep
 from relays.models.operation import OperationState, StepState
 from relays.remote import ssh, write
 from relays.remote.errors import Incomplete, Refused
+from relays.selectors.rates import rate_of
 from relays.services import anchors, audit_check, journals, operations
 from relays.services.audit import Actor
 from relays.services.collect import poll_host
 from relays.services.doors import write_target
+from relays.services.kinds import PlanRefused
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 ACTOR = Actor("user", "anna", 1)
@@ -55,8 +57,8 @@ def anna(db: None) -> User:
     return User.objects.create_superuser("anna")
 
 
-def confirmed(instance: Instance, user: User, kind: str = "queue.run") -> Operation:
-    operation = operations.plan(kind=kind, instance=instance, params={}, user=user, actor=ACTOR)
+def confirmed(instance: Instance, user: User, kind: str = "queue.run", **params: str) -> Operation:
+    operation = operations.plan(kind=kind, instance=instance, params=params, user=user, actor=ACTOR)
     return operations.confirm(
         operation=operation,
         plan_hash=operation.plan_hash,
@@ -91,6 +93,45 @@ def test_a_queue_run_is_done_once_and_both_sides_have_it_written_down(
         "succeeded",
     ]
     assert audit_check.verify().holds
+
+
+def inventoried(instance: Instance) -> Instance:
+    """Return the instance as a poll finds it that reads the inventory anew."""
+    type(instance.host).objects.filter(pk=instance.host_id).update(inventory_at=None)
+    poll_host(host_id=instance.host_id, force=True)
+    return Instance.objects.select_related("host").get(pk=instance.pk)
+
+
+def test_a_rate_is_held_and_released_and_a_change_by_hand_is_noticed(
+    fleet: Fleet, instance: Instance, anna: User
+) -> None:
+    host, setting = fleet.host("rustin"), "smtp_transport_rate_delay"
+
+    def now() -> str:
+        return host.run(["postconf", "-hc", instance.config_dir, "-n", setting]).stdout.strip()
+
+    with pytest.raises(PlanRefused, match="nothing to release"):
+        confirmed(instance, anna, "rate.release")
+    operation = confirmed(instance, anna, "rate.hold", delay_s="20")
+    assert operation.plan["summary"] == "msn-a delivers at most one message in 20 s, 4,320 a day."
+    assert operations.run(operation_id=operation.pk) == OperationState.DONE
+    assert now() == "20s"
+    again = confirmed(instance, anna, "rate.hold", delay_s="30")
+    assert operations.run(operation_id=again.pk) == OperationState.DONE
+    assert now() == "30s"
+    assert rate_of(inventoried(instance), timezone.now()).by == again.pk
+    host.run(["postconf", "-c", instance.config_dir, "-e", f"{setting}=7s"])
+    shown = rate_of(inventoried(instance), timezone.now())
+    assert (shown.value, shown.drift) == (
+        "7s",
+        f"Operation {again.pk} set 30s: somebody has changed it since.",
+    )
+    released = confirmed(instance, anna, "rate.release")
+    assert operations.run(operation_id=released.pk) == OperationState.DONE
+    released.refresh_from_db()
+    assert released.outcome == f"left as somebody has set it: {setting} = 7s"
+    assert now() == "7s"
+    host.run(["postconf", "-c", instance.config_dir, "-X", setting])
 
 
 def test_a_second_queue_run_within_five_minutes_is_refused_by_the_host(
