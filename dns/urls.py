@@ -8,6 +8,9 @@ app_name = "dns"
 
 urlpatterns = [
     path("zones/", zones.zone_list, name="zone-list"),
+    path("zones/add/", zones.zone_add, name="zone-add"),
+    path("zones/<int:pk>/change/", zones.zone_change, name="zone-change"),
+    path("zones/<int:pk>/remove/", zones.zone_remove, name="zone-remove"),
     path("zones/<int:pk>/doctor/", zones.zone_doctor, name="zone-doctor"),
     path("origins/<int:pk>/transport.relay", origins.origin_transport, name="origin-transport"),
     path("relay-names/", relay_names.relay_name_list, name="relay-name-list"),

@@ -1,5 +1,7 @@
 """Zones and relay names: added, imported as they are served, and checked against what was published."""
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -27,6 +29,8 @@ from relays.services.sealing import CannotUnseal, seal, unseal
 # More changes than these are not made within a TTL.
 _VERSIONS = 50
 _NAME = re.compile(r"\A(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62}\.)+[a-z0-9-]{1,63}\Z")
+_KEY_NAME = re.compile(r"\A(?=.{1,253}\Z)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z")
+_SECRET = re.compile(r"\A[!-~]{1,500}\Z")
 _SERVER = re.compile(r"\A(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>\d{1,5}))?\Z")
 
 
@@ -109,9 +113,12 @@ def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
 ) -> Zone:
     """Add a zone, or give one that is there these settings; without a secret or origins it keeps its own.
 
-    Raises ValidationError.
+    A secret that is kept goes where it went before: with another way of writing or another API it is to be
+    given again. Raises ValidationError.
     """
     zone = Zone.objects.filter(name=plain(name)).first() or Zone(name=_checked_name(name))
+    before = _settings(zone) if zone.pk else {}
+    _refuse_secret(zone, method, api_url.strip(), secret)
     zone.method, zone.primary = method, primary.strip() or (servers[0] if servers else "")
     zone.servers = [str(parse_server(text)) for text in servers]
     zone.allowed_names = [_checked_name(one) for one in allowed_names]
@@ -124,8 +131,36 @@ def zone_save(  # noqa: PLR0913 - keyword-only, each a setting
         zone.save()
         if origins is not None:
             zone.origins.set(origins)
-        _audit(actor, "zone.changed", _subject_of_zone(zone), {"method": zone.method})
+        after = _settings(zone)
+        details = {
+            "before": {name: value for name, value in before.items() if value != after[name]},
+            "after": {name: value for name, value in after.items() if value != before.get(name)},
+            "secret": "kept" if secret is None else "given",
+        }
+        _audit(actor, "zone.changed", _subject_of_zone(zone), details)
     return zone
+
+
+def _settings(zone: Zone) -> dict[str, object]:
+    """Return a zone's settings as the audit trail tells them: all but the secret."""
+    names = ("method", "primary", "servers", "allowed_names", "tsig_name", "tsig_algorithm", "api_url")
+    found = {name: getattr(zone, name) for name in names}
+    return found | {"origins": sorted(origin.name for origin in zone.origins.all())}
+
+
+def _refuse_secret(zone: Zone, method: str, api_url: str, secret: str | None) -> None:
+    if secret is None:
+        moved = zone.pk and zone.sealed_secret and (zone.method, zone.api_url) != (method, api_url)
+        if moved and method != Method.MANUAL:
+            raise ValidationError("Give the secret again: what is written to, or how, is another one now.")
+        return
+    if not _SECRET.match(secret.strip()):
+        raise ValidationError("A secret is 1 to 500 printable characters without a blank.")
+    if method == Method.RFC2136:
+        try:
+            base64.b64decode(secret.strip(), validate=True)
+        except binascii.Error as error:
+            raise ValidationError("A TSIG key's secret is base64.") from error
 
 
 def zone_remove(*, zone: Zone, actor: Actor) -> None:
@@ -355,7 +390,9 @@ def _check_zone(zone: Zone) -> None:
             raise ValidationError(f"A TSIG key's algorithm is one of {', '.join(ALGORITHMS)}.")
     if zone.method != Method.MANUAL and not zone.sealed_secret:
         raise ValidationError("A secret is needed: the TSIG key's or the API's.")
-    if zone.method == Method.POWERDNS and not re.match(r"\Ahttps?://[^/@?#]+\Z", zone.api_url):
+    if zone.method == Method.RFC2136 and not _KEY_NAME.match(zone.tsig_name):
+        raise ValidationError("A TSIG key's name is a domain name: letters, digits, hyphens and dots.")
+    if zone.method == Method.POWERDNS and not re.match(r"\Ahttps?://[^/@?#\s]+\Z", zone.api_url):
         raise ValidationError("The API's address is http://HOST:PORT or https://HOST:PORT.")
     foreign = [one for one in zone.allowed_names if one != zone.name and not one.endswith(f".{zone.name}")]
     if foreign:

@@ -553,7 +553,7 @@ def test_nothing_is_taken_over_or_removed_while_an_operation_changes_it(msn: Rel
 def test_a_zone_that_cannot_be_is_refused(changes: dict[str, Any], why: str) -> None:
     settings: dict[str, Any] = {
         "name": "other.example.org", "method": "rfc2136", "servers": ["192.0.2.53"],
-        "allowed_names": ["msn.other.example.org"], "secret": SECRET, "actor": SYSTEM,
+        "allowed_names": ["msn.other.example.org"], "tsig_name": KEY, "secret": SECRET, "actor": SYSTEM,
     }  # fmt: skip
     with pytest.raises(ValidationError, match=why):
         zones.zone_save(**settings | changes)
