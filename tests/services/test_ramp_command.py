@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from dns.models import Ramp, RelayName
+from relays.models import AuditEvent
 from tests.dns_servers import Bind
 from tests.people import user_make
 from tests.ramps import MSN, NEW, OLD, instances_make, live, mail, noon, primary_of, relay_name_make
@@ -88,6 +89,28 @@ def test_a_ramp_is_started_watched_steered_and_cancelled(msn: RelayName, tmp_pat
     assert state is not None and state.parts == {OLD: 1}
     assert command("list") == "" and "cancelled" in command("list", "--all")
     assert json.loads(command("list", "--json")) == []
+
+
+def test_the_days_that_come_are_told_as_a_table_and_edited_by_one(msn: RelayName, tmp_path: Path) -> None:
+    command("start", MSN, NEW, "--preset", "sixths", *WHO)
+    ramp = Ramp.objects.get()
+    live(ramp, noon(ramp.start_date))
+    told = command("edit", str(ramp.pk))
+    assert told.splitlines()[0] == "16.6667 %" and len(told.splitlines()) == len(ramp.steps) - 1
+    table = tmp_path / "table"
+    table.write_text("20 % 2000\n40 % 5000\n")
+    command("edit", str(ramp.pk), "--table", str(table), *WHO)
+    ramp.refresh_from_db()
+    assert ramp.steps[1:] == [{"share": 0.2, "cap": 2_000}, {"share": 0.4, "cap": 5_000}]
+    assert AuditEvent.objects.get(action="ramp.edit").reason == "a test"
+    (tmp_path / "falling").write_text("1 %\n")
+    for words, why in (
+        (("--table", str(tmp_path / "falling"), *WHO), "less than the day before"),
+        (("--table", str(table), "--user", "otto"), "Say why"),
+        (("--table", str(tmp_path / "none"), *WHO), "No such file"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            command("edit", str(ramp.pk), *words)
 
 
 def test_curves_of_share_and_cap(msn: RelayName) -> None:

@@ -54,6 +54,9 @@ class Command(BaseCommand):
         _start_arguments(action("start", self._start, "Begin a ramp, or tell what it would be."))
         for name, (_, text) in _STEERED.items():
             _steering(action(name, self._steer, text))
+        edit = action("edit", self._edit, "Give a ramp other days to come; without a table, tell them.")
+        _steering(edit)
+        edit.add_argument("--table", metavar="FILE", help='a line a day: "5 %%", "2000" or "5 %% 2000"')
         cancel = action("cancel", self._cancel, "End a ramp.")
         _steering(cancel)
         cancel.add_argument("--restore", action="store_true", help="give back the weights from before")
@@ -138,6 +141,15 @@ class Command(BaseCommand):
         ramp = _ramp(options)
         act, _ = _STEERED[options["action"]]
         act(ramp=ramp, user=user_named(options["user"]), actor=shell_actor(), reason=options["reason"])
+        self._tell(ramp, options)
+
+    def _edit(self, options: dict[str, Any]) -> None:
+        ramp = _ramp(options)
+        if not options["table"]:
+            self.stdout.write(read.rest_text(ramp))
+            return
+        steps, user = _table(options["table"]).steps, user_named(options["user"])
+        ramps.edit(ramp=ramp, steps=steps, user=user, actor=shell_actor(), reason=options["reason"])
         self._tell(ramp, options)
 
     def _cancel(self, options: dict[str, Any]) -> None:
@@ -228,12 +240,17 @@ def _schedule(options: dict[str, Any]) -> ramp_schedules.Chosen:
     if options["preset"]:
         return ramp_schedules.preset(options["preset"])
     if options["table"]:
-        try:
-            return ramp_schedules.own(Path(options["table"]).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"{options['table']}: {error}") from error
+        return _table(options["table"])
     first, last = (_step(options[f"{end}_share"], options[f"{end}_cap"]) for end in ("first", "last"))
     return ramp_schedules.curve(options["curve"], days=options["days"], first=first, last=last)
+
+
+def _table(path: str) -> ramp_schedules.Chosen:
+    """Return the schedule in a file. Raises CommandError and BadSchedule."""
+    try:
+        return ramp_schedules.own(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}") from error
 
 
 def _step(share: float | None, cap: int | None) -> Step:
