@@ -302,10 +302,9 @@ def test_messages_are_counted_by_what_they_have_in_common(host: Sandbox) -> None
     found = {(row["by"], row["key"]): row["messages"] for row in lines if row.get("kind") == "group"}
 
     assert (sums["messages"], sums["recipients"], sums["of"], sums["unparsable"]) == (5, 6, 6, 0)
-    # Nothing is said of a reading that takes no second.
-    assert (
-        ask(host, "queue.groups", instance="msn-a", domain="hotmail.com", progress=True)[1]["kind"] == "sums"
-    )
+    # On a busy machine so few take a second as well.
+    told = ask(host, "queue.groups", instance="msn-a", domain="hotmail.com", progress=True)
+    assert {row["kind"] for row in told[1:-1]} - {"progress"} == {"sums", "table", "group"}
     wrong = ask(host, "queue.groups", instance="msn-a", progress=1)[0]["error"]
     assert wrong == {"code": "bad_request", "message": "progress must be true or false"}
     assert found["domain", "hotmail.com"] == 5
