@@ -14,6 +14,7 @@ from dns.domain.ramp_days import Decided, Span, next_due
 from dns.domain.schedule import Binding, Step
 from dns.domain.weights import CannotRender, Rendered, Rendering, percent, render
 from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
+from dns.selectors.ramp_pace import Pace, pace_of
 from dns.services.ramp_days import (
     EMERGENCY_WITHIN,
     binding,
@@ -447,6 +448,7 @@ class RampPage:
     row: RampRow
     day: RampDay | None
     left: str
+    pace: Pace | None
     rails: list[Rail]
     decisions: list[DecisionRow]
     days: list[DayRow]
@@ -471,6 +473,7 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
         row=row,
         day=day,
         left=f"{max(0, day.cap - day.sent):,}" if day and day.cap is not None else "",
+        pace=pace_of(ramp, day, now),
         rails=rail_rows(ramp, day, now),
         decisions=decision_rows(ramp, now),
         days=day_rows(ramp),

@@ -383,3 +383,34 @@ def test_the_number_of_queries_does_not_grow_with_the_days(ramp: Ramp, viewer: C
             assert "The days that come" in text(viewer, f"/ramps/{ramp.pk}/")
         counted.append(len(queries))
     assert counted[0] == counted[1]
+
+
+def _pace(browser: Client, ramp: Ramp) -> str:
+    return text(browser, f"/ramps/{ramp.pk}/").partition('id="pace"')[2].partition("</section>")[0]
+
+
+def _rate_held(instance: Instance, delay_s: int) -> Operation:
+    now = timezone.now()
+    return Operation.objects.create(
+        kind="rate.hold", instance=instance, params={"delay_s": delay_s}, plan_hash="x", planned_at=now,
+        requested_by_name="otto", state="done", ended_at=now,
+    )  # fmt: skip
+
+
+def test_a_ramp_offers_the_rate_that_spreads_its_cap_over_the_day(
+    ramp: Ramp, viewer: Client, otto: Client
+) -> None:
+    today = RampDay.objects.filter(ramp=ramp, date=timezone.now().date())
+    assert today.update(cap=2000) == 1
+    assert "Nothing spreads the cap" in _pace(viewer, ramp) and "<form" not in _pace(viewer, ramp)
+    assert 'name="delay_s" value="43"' in _pace(otto, ramp)
+    operation = _rate_held(Address.objects.get(ip=NEW).instance, 43)
+    held = _pace(otto, ramp)
+    assert "at most one delivery in 43s" in held and "Hold it to" not in held and "Release the rate" in held
+    # Another day has another number; one that Postfix cannot spread has none.
+    today.update(cap=90_000)
+    assert "Hold it to" not in _pace(otto, ramp) and "Release the rate" in _pace(otto, ramp)
+    Ramp.objects.filter(pk=ramp.pk).update(state=RampState.CANCELLED)
+    assert "Release the rate" in _pace(otto, ramp)
+    operation.delete()
+    assert _pace(otto, ramp) == ""
