@@ -12,11 +12,13 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdata
 import dns.rdatatype
 import dns.resolver
 import dns.reversename
 from dns.domain.records import RecordSet, plain
 from dns.domain.weights import is_slot
+from dns.rdtypes.ANY.TXT import TXT
 from relays.remote.errors import RemoteError, Unreachable
 
 WITHIN_S = 10.0
@@ -200,12 +202,25 @@ def resolve(name: str, kind: str, *, resolver: Server | None = None, within_s: f
         raise Unreachable(f"{name} could not be looked up: {error}") from error
     if answer.rrset is None:
         return Found(())
-    return Found(tuple(sorted(item.to_text().removesuffix(".") for item in answer)), answer.rrset.ttl)
+    return Found(tuple(sorted(map(_value, answer))), answer.rrset.ttl)
+
+
+def _value(item: dns.rdata.Rdata) -> str:
+    """Return a record as text: the strings of a TXT record in one (RFC 7208, section 3.3)."""
+    if isinstance(item, TXT):
+        return b"".join(item.strings).decode("ascii", "replace")
+    return item.to_text().removesuffix(".")
 
 
 def pointer_name(address: str) -> str:
     """Return the name under which an address's PTR record is."""
     return str(dns.reversename.from_address(address))
+
+
+def listed_name(address: str, block_list: str) -> str:
+    """Return the name under which a block list has an address, if it has it (RFC 5782)."""
+    labels = dns.reversename.from_address(address).labels[:-3]
+    return f"{b'.'.join(labels).decode()}.{block_list}"
 
 
 def _resolver(server: Server | None) -> dns.resolver.Resolver:

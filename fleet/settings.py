@@ -189,6 +189,9 @@ FLUSH_LEASE_S = env.int("FLEET_FLUSH_LEASE_S", default=900)
 # --- DNS ----------------------------------------------------------------------------------------
 # Who is asked for PTR and host records: "192.0.2.53" or "192.0.2.53:5300"; empty: the machine's resolver.
 RESOLVER = env.str("FLEET_RESOLVER", default="")
+# What the checklist of a ramp asks it: whose SPF has to cover an address, and which lists must not have it.
+SENDER_DOMAINS = env.list("FLEET_SENDER_DOMAINS", default=[])
+BLOCK_LISTS = env.list("FLEET_BLOCK_LISTS", default=[])
 
 # --- Ramps --------------------------------------------------------------------------------------
 # Days of so many seconds, for rehearsals alone: real addresses are judged by real days.

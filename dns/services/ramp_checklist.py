@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from dns.domain import spf
 from dns.domain.records import address_type
-from dns.lookup import Found, pointer_name, resolve
+from dns.lookup import Found, listed_name, pointer_name, resolve
 from dns.models import RAMPS_LIVE, Ramp, RelayName, Weight
 from dns.services.zones import parse_server
 from relays.domain.health import State
@@ -18,6 +19,8 @@ from relays.remote.errors import RemoteError
 _SHORT_TTL_S = 3600
 # Whoever owns the reverse zone may write as many PTR records as they like.
 _MOST_NAMES = 5
+# Each is asked with somebody waiting.
+_MOST_ASKED, _WITHIN_S = 8, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ def checklist(relay_name: RelayName, address: str) -> list[Item]:
         _is_served_as_published(relay_name),
         _names_agree(address),
         *([_helo_leads_back(instance, address)] if instance else []),
-        *_by_hand(address),
+        _spf_covers(address),
+        _is_on_no_list(address),
+        Item("Doctor is green", None, "on the host's page, under Doctor"),
     ]
 
 
@@ -140,15 +145,55 @@ def _addresses_of(name: str, like: str) -> Found:
     return _resolved(name, address_type(like))
 
 
-def _resolved(name: str, kind: str) -> Found:
+def _resolved(name: str, kind: str, within_s: float = 3.0) -> Found:
     """Ask the resolver of the settings, or the machine's. Raises RemoteError, and ValidationError."""
-    return resolve(name, kind, resolver=parse_server(settings.RESOLVER) if settings.RESOLVER else None)
+    resolver = parse_server(settings.RESOLVER) if settings.RESOLVER else None
+    return resolve(name, kind, resolver=resolver, within_s=within_s)
 
 
-def _by_hand(address: str) -> list[Item]:
-    """Return what only people tell, with how to look."""
-    return [
-        Item("SPF of the sender domains covers it", None, f"dig TXT of each sender domain: ip4:{address}"),
-        Item("On no block list", None, "ask the lists that the provider reads"),
-        Item("Doctor is green", None, "on the host's page, under Doctor"),
-    ]
+def _spf_covers(address: str) -> Item:
+    """Whether the SPF records of the sender domains that the settings name pass the address."""
+    title = "SPF of the sender domains covers it"
+    if not settings.SENDER_DOMAINS:
+        kind = "ip4" if address_type(address) == "A" else "ip6"
+        look = f"name the sender domains in FLEET_SENDER_DOMAINS, or dig TXT of each: {kind}:{address}"
+        return Item(title, None, look)
+    results = {domain: _spf_of(domain, address) for domain in settings.SENDER_DOMAINS[:_MOST_ASKED]}
+    told = ", ".join(f"{domain}: {result or 'not known'}" for domain, result in results.items())
+    if any(result not in {"", spf.Result.PASS} for result in results.values()):
+        return Item(title, False, printable(told, 300))
+    return Item(title, True if all(results.values()) else None, printable(told, 300))
+
+
+def _spf_of(domain: str, address: str) -> str:
+    """Return the result, "" where it is not known."""
+    try:
+        return spf.check(domain, address, lambda name, kind: _resolved(name, kind, _WITHIN_S).values)
+    except (RemoteError, ValidationError, spf.Unclear, ValueError):
+        return ""
+
+
+def _is_on_no_list(address: str) -> Item:
+    """Whether the block lists that the settings name have the address."""
+    title = "On no block list"
+    if not settings.BLOCK_LISTS:
+        return Item(title, None, "name lists in FLEET_BLOCK_LISTS, or ask those that the provider reads")
+    answers = {zone: _is_listed(address, zone) for zone in settings.BLOCK_LISTS[:_MOST_ASKED]}
+    on, silent = ([zone for zone, found in answers.items() if found is kind] for kind in (True, None))
+    if on:
+        return Item(title, False, f"On {', '.join(on)}.")
+    if silent:
+        return Item(title, None, f"No answer of use from {', '.join(silent)}.")
+    return Item(title, True, f"{', '.join(answers)} say so.")
+
+
+def _is_listed(address: str, zone: str) -> bool | None:
+    """Return what a list answers: an address of 127.0.0.0/8 says yes (RFC 5782), but 127.255.255.x is an
+    error (Spamhaus: a resolver that may not ask), and any other is no list's."""
+    try:
+        values = _resolved(listed_name(address, zone), "A", _WITHIN_S).values
+    except (RemoteError, ValidationError):
+        return None
+    if any(value.startswith("127.") and not value.startswith("127.255.255.") for value in values):
+        return True
+    return None if values else False

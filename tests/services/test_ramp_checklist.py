@@ -27,6 +27,11 @@ class OuterDns(Bind):
             "2.0.192.in-addr.arpa": (
                 f"{_HEAD}12 86400 IN PTR msn-b.rustin.example.\n11 86400 IN PTR ns.rustin.example.\n"
             ),
+            "lists.example": f'{_HEAD}@ 60 IN TXT "v=spf1 " "ip4:{NEW} -all"\n',
+            "news.example": f'{_HEAD}@ 60 IN TXT "v=spf1 include:lists.example ~all"\n',
+            "macro.example": f'{_HEAD}@ 60 IN TXT "v=spf1 exists:%{{i}}.x.example -all"\n',
+            "dnsbl.example": f"{_HEAD}11.2.0.192 60 IN A 127.0.0.2\n12.2.0.192 60 IN A 127.255.255.254\n",
+            "clean.example": _HEAD,
         }
         config = self.folder / "named.conf"
         for zone, text in zones.items():
@@ -108,3 +113,25 @@ def test_what_is_not_known_here_is_not_guessed(msn: RelayName) -> None:
     assert {one.title for one in found if one.met is None} >= {"Postfix runs", "Carries this provider's mail"}
     assert item(found, "Every name server") == (None, "They were not asked yet.")
     assert [one.word for one in found if "SPF" in one.title] == ["not known"]
+
+
+def test_spf_records_are_asked_for_the_address(msn: RelayName, settings: Settings) -> None:
+    assert item(checklist(msn, NEW), "SPF") == (
+        None, f"name the sender domains in FLEET_SENDER_DOMAINS, or dig TXT of each: ip4:{NEW}"
+    )  # fmt: skip
+    settings.SENDER_DOMAINS = ["lists.example", "news.example"]
+    assert item(checklist(msn, NEW), "SPF") == (True, "lists.example: pass, news.example: pass")
+    assert item(checklist(msn, OLD), "SPF") == (False, "lists.example: fail, news.example: softfail")
+    settings.SENDER_DOMAINS = ["lists.example", "macro.example"]
+    assert item(checklist(msn, NEW), "SPF") == (None, "lists.example: pass, macro.example: not known")
+    settings.RESOLVER = "127.0.0.1:1"
+    assert item(checklist(msn, NEW), "SPF")[0] is None
+
+
+def test_block_lists_are_asked_for_the_address(msn: RelayName, settings: Settings) -> None:
+    assert item(checklist(msn, NEW), "On no block list")[0] is None
+    settings.BLOCK_LISTS = ["clean.example", "dnsbl.example"]
+    assert item(checklist(msn, OLD), "On no block list") == (False, "On dnsbl.example.")
+    # 127.255.255.254: the resolver is one that the list doesn't answer.
+    assert item(checklist(msn, NEW), "On no block list") == (None, "No answer of use from dnsbl.example.")
+    assert item(checklist(msn, "192.0.2.13"), "On no block list")[0] is True
