@@ -17,7 +17,11 @@ SERVICE = "drain"
 DIRECTORY = "/var/lib/relay-fleet/redirects"
 _TYPE = "texthash"
 _EMPTY_SINCE = "# The redirect of a flush; made and emptied by relayctl. Empty: no redirect is on.\n"
-_LINE = re.compile(r"\A(\S+)\s+" + SERVICE + r":\[([0-9a-fA-F:.]+)\]:(\d{1,5})\Z")
+_PLACE = r"\[([0-9a-fA-F:.]+)\]:(\d{1,5})"
+# error(8): as the service retry it defers what it is given, without a try, and says the nexthop's text of it.
+_WAITS = "retry:4.3.2 delivery temporarily suspended: the move to "
+_LINE = re.compile(rf"\A(\S+)\s+{SERVICE}:{_PLACE}\Z")
+_PAUSED_LINE = re.compile(rf"\A(\S+)\s+{re.escape(_WAITS)}{_PLACE} is paused\Z")
 _SPLIT = re.compile(r"[\s,]+")
 
 
@@ -31,11 +35,15 @@ class Facts(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """Where the mail of these recipient domains goes; "*" stands for every domain that has no line."""
+    """Where the mail of these recipient domains goes; "*" stands for every domain that has no line.
+
+    paused: it goes nowhere meanwhile. It waits here, and nobody is asked to take it.
+    """
 
     domains: list[str]
     address: str
     port: int
+    paused: bool = False
 
 
 def map_path(instance: str) -> str:
@@ -138,18 +146,20 @@ def map_text(redirect: Redirect | None) -> str:
     """Return the content of a redirect map."""
     if redirect is None:
         return _EMPTY_SINCE
-    to = f"{SERVICE}:[{redirect.address}]:{redirect.port}"
+    place = f"[{redirect.address}]:{redirect.port}"
+    to = f"{_WAITS}{place} is paused" if redirect.paused else f"{SERVICE}:{place}"
     return _EMPTY_SINCE + "".join(f"{domain} {to}\n" for domain in redirect.domains)
 
 
 def parse_map(text: str) -> Redirect | None:
     """Return the redirect that a map makes, None for none. Raises ValueError for what is not relayctl's."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    found = [_LINE.match(line) for line in lines]
+    if not lines:
+        return None
+    paused = _PAUSED_LINE.match(lines[0]) is not None
+    found = [(_PAUSED_LINE if paused else _LINE).match(line) for line in lines]
     targets = {match.group(2, 3) for match in found if match}
     if None in found or len(targets) > 1:
         raise ValueError("it has lines that relayctl does not write")
-    if not lines:
-        return None
     ((address, port),) = targets
-    return Redirect([match[1] for match in found if match], address, int(port))
+    return Redirect([match[1] for match in found if match], address, int(port), paused)

@@ -119,8 +119,8 @@ def published() -> dict[str, Any] | None:
 def described(instance: str) -> dict[str, Any]:
     """Return what there is of a redirect on an instance: its map, and its lease with what is left of it.
 
-    {"to", "domains", "op_id", "fence", "set_at", "left_s", "problem"}: to null for none; problem: why it must
-    not go on, "" where it may. Only root can tell: leases are root's.
+    {"to", "domains", "paused", "op_id", "fence", "set_at", "left_s", "problem"}: to null for none; paused: its
+    mail waits here; problem: why it must not go on, "" where it may. Only root can tell: leases are root's.
     """
     told = mapped(instance)
     if not told["problem"]:
@@ -132,13 +132,16 @@ def seen(instance: str, guarded: dict[str, Any] | None) -> dict[str, Any]:
     """Return what described() does as far as the read user knows: the lease by what was published()."""
     current = mapped(instance)
     told = (guarded or {"redirects": {}})["redirects"].get(instance)
-    return told if isinstance(told, dict) and told.get("to") == current["to"] else current
+    if not isinstance(told, dict) or told.get("to") != current["to"]:
+        return current
+    # It may have been paused, or gone on, since the guard looked.
+    return {**told, "paused": current["paused"]}
 
 
 def mapped(instance: str) -> dict[str, Any]:
     """Return what described() does as far as everybody may know it: of the map alone."""
-    told: dict[str, Any] = {"to": None, "domains": [], "op_id": None, "fence": None, "set_at": None}
-    told.update(left_s=None, problem="")
+    told: dict[str, Any] = {"to": None, "domains": [], "paused": False, "op_id": None, "fence": None}
+    told.update(set_at=None, left_s=None, problem="")
     try:
         with open(drain.map_path(instance), "rb") as file:
             redirect = drain.parse_map(file.read(1 << 20).decode("utf-8", "replace"))
@@ -148,6 +151,7 @@ def mapped(instance: str) -> dict[str, Any]:
         return {**told, "to": "?", "problem": printable(f"{drain.map_path(instance)}: {error}", 300)}
     if redirect is not None:
         told.update(to=f"[{redirect.address}]:{redirect.port}", domains=redirect.domains)
+        told.update(paused=redirect.paused)
     return told
 
 

@@ -36,7 +36,14 @@ MESSAGE_CHANGES = (
     "message.expire",
     "message.delete",
 )
-FLUSH_CHANGES = ("redirect.set", "redirect.renew", "redirect.clear", "flush.retry")
+FLUSH_CHANGES = (
+    "redirect.set",
+    "redirect.renew",
+    "redirect.pause",
+    "redirect.resume",
+    "redirect.clear",
+    "flush.retry",
+)
 RATE_CHANGES = ("rate.hold", "rate.release")
 CHANGES = ("queue.run", "instance.reload", *MESSAGE_CHANGES, *FLUSH_CHANGES, *RATE_CHANGES)
 WRITE_VERBS = (

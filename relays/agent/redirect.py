@@ -72,16 +72,48 @@ def plan_renew(place: postfix.Place, args: dict[str, Any], _limits: Limits, _dea
         raise Refused("no redirect is on: there is nothing to renew")
 
     def effect(op_id: str, _fence: int, _deadline: Deadline) -> dict[str, Any]:
-        current = lease.described(place.name)
+        if why := _not_held_by(place, op_id):
+            return actions.failed([], why)
         held = lease.load(place.name)
-        if held is None or current["problem"]:
-            return actions.failed([], f"it has ended: {current['problem'] or 'no redirect is on'}")
-        if held.op_id != op_id:
-            return actions.failed([], f"it is the redirect of operation {held.op_id}")
+        assert held is not None  # noqa: S101 - it is held, as was just seen under the lock
         lease.save(place.name, held._replace(expires_bt=lease.boottime() + lease_s))
         return actions.done([], f"it holds for {lease_s} s more")
 
     return Action([], {}, {"config_dir": place.config_dir}, Pace("a renewal", 100, 300), effect)
+
+
+def plan_pause(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadline: Deadline) -> Action:
+    """Plan that the redirected mail waits here: neither the peer nor its own destination is asked to take it."""
+    return _plan_turn(place, args, limits, paused=True)
+
+
+def plan_resume(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadline: Deadline) -> Action:
+    """Plan that the redirected mail goes on to the peer again."""
+    return _plan_turn(place, args, limits, paused=False)
+
+
+def _plan_turn(place: postfix.Place, args: dict[str, Any], limits: Limits, *, paused: bool) -> Action:
+    refuse_unknown(args, {"instance"})
+    facts = actions.facts(place)
+    if lease.described(place.name)["to"] is None:
+        raise Refused("no redirect is on: there is nothing to pause")
+
+    def effect(op_id: str, _fence: int, deadline: Deadline) -> dict[str, Any]:
+        if why := _not_held_by(place, op_id):
+            return actions.failed(command, why)
+        try:
+            with open(drain.map_path(place.name), encoding="ascii") as file:
+                redirect = drain.parse_map(file.read())
+            assert redirect is not None  # noqa: S101 - a redirect is on, as was just seen under the lock
+            if redirect.paused == paused:
+                return reload(place, deadline)
+            _put_on(place, redirect._replace(paused=paused))
+            return reload(place, deadline)
+        except (OSError, Refused, postfix.Misconfigured) as error:
+            return actions.failed(command, str(error))
+
+    command = _reload_command(place)
+    return Action(command, {}, facts, Pace("a pause", limits.redirects_in_an_hour, _HOUR_S), effect)
 
 
 def plan_clear(place: postfix.Place, args: dict[str, Any], _limits: Limits, _deadline: Deadline) -> Action:
@@ -123,6 +155,8 @@ _UNLIMITED = Pace("giving back", 1_000_000, 60)
 PLANNERS: dict[str, actions.Planner] = {
     "redirect.set": plan_set,
     "redirect.renew": plan_renew,
+    "redirect.pause": plan_pause,
+    "redirect.resume": plan_resume,
     "redirect.clear": plan_clear,
     "flush.retry": plan_retry,
 }
@@ -261,11 +295,21 @@ def _refuse_while_redirected(place: postfix.Place) -> None:
         raise Refused(f"{place.name} is redirected to {current['to']} by {by}: that is given back first")
 
 
+def _not_held_by(place: postfix.Place, op_id: str) -> str:
+    """Say why the redirect that is on is not this operation's to change; "" where it is."""
+    current = lease.described(place.name)
+    if current["problem"] or current["to"] is None or current["op_id"] is None:
+        return f"it has ended: {current['problem'] or 'no redirect is on'}"
+    return "" if current["op_id"] == op_id else f"it is the redirect of operation {current['op_id']}"
+
+
 def _refuse_unless_redirected(place: postfix.Place, domains: list[str]) -> None:
     """What is tried without a redirect goes out from the very address that it shall leave."""
     current = lease.described(place.name)
     if current["to"] is None or current["problem"]:
         raise Refused(f"no redirect is on: {current['problem'] or 'it was given back'}")
+    if current["paused"]:
+        raise Refused("the redirect is paused: its mail waits here")
     others = [d for d in domains if d not in current["domains"] and EVERYTHING not in current["domains"]]
     if others:
         raise Refused(f"the redirect is not for {others[0]}")
