@@ -7,7 +7,6 @@ docs/relayctl.md, "The flush", is the contract.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from relays.agent.exclusive import Instance, Pace
 from relays.agent.limits import Limits
 from relays.agent.manifest import temporary, write_file
 from relays.agent.protocol import BadRequest, Locked, Refused, RelayctlError, integer, refuse_unknown
+from relays.domain.matching import is_long
 
 MAX_DOMAINS = 1_000
 MAX_IDS = 1_000
@@ -27,9 +27,6 @@ EVERYTHING = "*"
 _HOUR_S = 3_600
 _RELOAD_S = 30.0
 _ASK_S = 20.0
-_LONG_ID = re.compile(
-    r"\A[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{10,31}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,31}\Z"
-)
 
 Say = Callable[[str], None]
 
@@ -83,7 +80,7 @@ def plan_renew(place: postfix.Place, args: dict[str, Any], _limits: Limits, _dea
 
 
 def plan_pause(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadline: Deadline) -> Action:
-    """Plan that the redirected mail waits here: neither the peer nor its own destination is asked to take it."""
+    """Plan that the redirected mail waits here: nobody is asked to take it."""
     return _plan_turn(place, args, limits, paused=True)
 
 
@@ -328,7 +325,7 @@ def domains_of(value: Any) -> list[str]:
 def _ids(value: Any) -> list[str]:
     if not isinstance(value, list) or len(value) > MAX_IDS:
         raise BadRequest(f"ids must be a list of at most {MAX_IDS}")
-    if not all(isinstance(item, str) and _LONG_ID.match(item) for item in value):
+    if not all(isinstance(item, str) and is_long(item) for item in value):
         raise BadRequest("ids must be long queue ids")
     return value
 

@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from relays.agent import children, drain, inventory, listing, postfix, preflight, serve, snapshot, system
+from relays.agent import (
+    children,
+    drain,
+    inventory,
+    listing,
+    postfix,
+    preflight,
+    redirect,
+    serve,
+    snapshot,
+    system,
+)
 from relays.agent.__main__ import main
 from relays.agent.deadline import Deadline
 from relays.agent.peers import Peer
@@ -546,3 +557,12 @@ def test_a_target_that_does_not_say_its_name_has_another_one() -> None:
         ("names_differ", True),
         ("accepts", True),
     ]
+
+
+def test_an_id_with_a_z_in_its_time_is_a_long_one_too() -> None:
+    # mail_queue.h: seconds and microseconds are of 52 characters, z among them; only the inode's are without.
+    ids = ["4jdmvz1GF7z3N", "4jWKWh04b5z1T1", "4jdmvzzzzzz3N"]
+    assert redirect._ids(ids) == ids
+    for bad in ("4jWKWh04b51T1", "E3B0C44298", "4jWKWh04b5z1T1\n", "4jWKWh04b5z" + "1" * 60, "-", "ALL", ""):
+        with pytest.raises(BadRequest):
+            redirect._ids([bad])
