@@ -7,11 +7,15 @@ from relays.models.operation import Operation
 
 
 class FlushState(models.TextChoices):
-    """Where a flush stands. From `armed` on the only way out is through `reverting`."""
+    """Where a flush stands. From `armed` on the only way out is through `reverting`.
+
+    It only moves on, but for `active` and `paused`, which take turns.
+    """
 
     PLANNED = "planned", "planned"
     ARMED = "armed", "putting the redirect on"
     ACTIVE = "active", "moving"
+    PAUSED = "paused", "paused"
     REVERTING = "reverting", "giving back"
     SETTLING = "settling", "settling"
     ENDED = "ended", "ended"
@@ -32,6 +36,10 @@ class Flush(models.Model):
     source_name = models.CharField(max_length=63)
     target_name = models.CharField(max_length=63)
     domains = models.JSONField(default=list)
+    # Messages a minute that are handed out at most; 0: as fast as it goes. Whoever may flush changes it.
+    rate = models.PositiveIntegerField(default=0)
+    # Who wants it to pause, "" for nobody; whether it does tells the state.
+    paused_by = models.CharField(max_length=150, blank=True)
     state = models.CharField(max_length=10, choices=FlushState, default=FlushState.PLANNED)
     # Why it gives back before all has left: a guard, a person, a deadline.
     why_ended = models.CharField(max_length=500, blank=True)
