@@ -18,10 +18,10 @@ DIRECTORY = "/var/lib/relay-fleet/redirects"
 _TYPE = "texthash"
 _EMPTY_SINCE = "# The redirect of a flush; made and emptied by relayctl. Empty: no redirect is on.\n"
 _PLACE = r"\[([0-9a-fA-F:.]+)\]:(\d{1,5})"
-# error(8): as the service retry it defers what it is given, without a try, and says the nexthop's text of it.
-_WAITS = "retry:4.3.2 delivery temporarily suspended: the move to "
-_LINE = re.compile(rf"\A(\S+)\s+{SERVICE}:{_PLACE}\Z")
-_PAUSED_LINE = re.compile(rf"\A(\S+)\s+{re.escape(_WAITS)}{_PLACE} is paused\Z")
+# A service that there is none of: qmgr(8) defers what is for it, without a try. By retry: or error: smtpd(8)
+# would refuse new mail for it, as it does by those names alone.
+PAUSED_SERVICE = "drain-paused"
+_LINE = re.compile(rf"\A(\S+)\s+({SERVICE}|{PAUSED_SERVICE}):{_PLACE}\Z")
 _SPLIT = re.compile(r"[\s,]+")
 
 
@@ -147,19 +147,19 @@ def map_text(redirect: Redirect | None) -> str:
     if redirect is None:
         return _EMPTY_SINCE
     place = f"[{redirect.address}]:{redirect.port}"
-    to = f"{_WAITS}{place} is paused" if redirect.paused else f"{SERVICE}:{place}"
+    to = f"{PAUSED_SERVICE if redirect.paused else SERVICE}:{place}"
     return _EMPTY_SINCE + "".join(f"{domain} {to}\n" for domain in redirect.domains)
 
 
 def parse_map(text: str) -> Redirect | None:
     """Return the redirect that a map makes, None for none. Raises ValueError for what is not relayctl's."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if not lines:
-        return None
-    paused = _PAUSED_LINE.match(lines[0]) is not None
-    found = [(_PAUSED_LINE if paused else _LINE).match(line) for line in lines]
-    targets = {match.group(2, 3) for match in found if match}
+    found = [_LINE.match(line) for line in lines]
+    targets = {match.group(2, 3, 4) for match in found if match}
     if None in found or len(targets) > 1:
         raise ValueError("it has lines that relayctl does not write")
-    ((address, port),) = targets
+    if not lines:
+        return None
+    ((service, address, port),) = targets
+    paused = service == PAUSED_SERVICE
     return Redirect([match[1] for match in found if match], address, int(port), paused)

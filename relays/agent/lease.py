@@ -119,8 +119,9 @@ def published() -> dict[str, Any] | None:
 def described(instance: str) -> dict[str, Any]:
     """Return what there is of a redirect on an instance: its map, and its lease with what is left of it.
 
-    {"to", "domains", "paused", "op_id", "fence", "set_at", "left_s", "problem"}: to null for none; paused: its
-    mail waits here; problem: why it must not go on, "" where it may. Only root can tell: leases are root's.
+    {"to", "domains", "paused", "op_id", "fence", "set_at", "left_s", "problem"}: to null for none; paused:
+    its mail waits here; problem: why it must not go on, "" where it may. Only root can tell: leases are
+    root's.
     """
     told = mapped(instance)
     if not told["problem"]:

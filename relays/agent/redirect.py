@@ -94,6 +94,8 @@ def _plan_turn(place: postfix.Place, args: dict[str, Any], limits: Limits, *, pa
     facts = actions.facts(place)
     if lease.described(place.name)["to"] is None:
         raise Refused("no redirect is on: there is nothing to pause")
+    if paused and _has_service(place, drain.PAUSED_SERVICE):
+        raise Refused(f"master.cf has a service {drain.PAUSED_SERVICE}, which must be none")
 
     def effect(op_id: str, _fence: int, deadline: Deadline) -> dict[str, Any]:
         if why := _not_held_by(place, op_id):
@@ -290,6 +292,13 @@ def _refuse_while_redirected(place: postfix.Place) -> None:
     if current["to"] is not None or current["op_id"] is not None:
         by = current["op_id"] or "nobody that is known"
         raise Refused(f"{place.name} is redirected to {current['to']} by {by}: that is given back first")
+
+
+def _has_service(place: postfix.Place, service: str) -> bool:
+    try:
+        return bool(drain.master_line(place.config_dir, service))
+    except postfix.Misconfigured as error:
+        raise Refused(f"misconfigured: {error}") from None
 
 
 def _not_held_by(place: postfix.Place, op_id: str) -> str:

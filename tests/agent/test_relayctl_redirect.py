@@ -297,12 +297,12 @@ def test_what_is_paused_waits_here_and_goes_to_the_peer_again_when_it_goes_on(ho
     for _ in range(2):
         assert change(host, "redirect.pause").row["result"]["ok"] is True
         assert (status(host)["to"], status(host)["paused"]) == ("[127.0.0.1]:2526", True)
-    assert lines(host)[0].startswith("hotmail.com retry:4.3.2 ")
+    assert lines(host) == ["hotmail.com drain-paused:[127.0.0.1]:2526"]
     assert "is paused" in change(host, "flush.retry", domains=["hotmail.com"]).error[2]
     assert goes_its_own_way(host, "while-paused@hotmail.com")
     log = host.inside("/var/log/postfix-msn-a.log").read_text()
     (waited,) = [line for line in log.splitlines() if "to=<while-paused@" in line and "status=" in line]
-    assert "relay=none" in waited and "status=deferred (delivery temporarily suspended: the move to" in waited
+    assert "relay=none" in waited and "status=deferred" in waited
     # Its own way waits too (defer_transports), so what arrives at the peer came by the redirect.
     assert change(host, "redirect.resume").row["result"]["ok"] is True
     assert (lines(host), status(host)["paused"]) == (["hotmail.com drain:[127.0.0.1]:2526"], False)
@@ -456,9 +456,7 @@ def test_killed_at_every_point_the_map_is_the_old_or_the_new_and_the_guard_ends_
     host: Sandbox, verb: str
 ) -> None:
     whole = ["hotmail.com drain:[127.0.0.1]:2526"]
-    paused = [
-        "hotmail.com retry:4.3.2 delivery temporarily suspended: the move to [127.0.0.1]:2526 is paused"
-    ]
+    paused = ["hotmail.com drain-paused:[127.0.0.1]:2526"]
     may_be = {"redirect.pause": (whole, paused), "redirect.resume": (whole, paused)}.get(verb, ([], whole))
     for left in range(60):
         host.inside(f"{STATE}/instances/msn-a/pace.json").unlink(missing_ok=True)
