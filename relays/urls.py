@@ -48,6 +48,7 @@ urlpatterns = [
     path("instances/<int:pk>/messages/<slug:queue_id>/body/", queues.body, name="message-body"),
     path("deletions/<int:pk>/undo/", queues.deletion_undo, name="deletion-undo"),
     path("instances/<int:pk>/flush/", flushes.flush_new, name="flush-new"),
+    path("flushes/<int:pk>/steer/", flushes.flush_steer, name="flush-steer"),
     path("flushes/<int:pk>/recipients/", flushes.flush_recipients, name="flush-recipients"),
     path("operations/", operations.operation_list, name="operation-list"),
     path("operations/<int:pk>/", operations.operation_detail, name="operation"),

@@ -196,6 +196,28 @@ MAX_BOUNCED_THERE = 0.05
 NO_PROGRESS_S = 300
 
 
+# Messages that are tried by id: no batch comes sooner after another, and none makes up for more than that.
+BATCH_EVERY_S, BATCH_MAKES_UP_S = 15.0, 30.0
+MOST_A_BATCH = 500
+MOST_A_MINUTE = 2_000
+
+
+def batch_due(rate: int, since_s: float | None) -> int:
+    """Return how many messages may be handed out now; since_s: seconds since the last, None for none yet.
+
+    rate: messages a minute, 0 for no bound. Each batch is paid for by the time before it, so that however
+    late one comes, no more than the rate is handed out over time.
+    """
+    if not rate:
+        return MOST_A_BATCH
+    earned_s = BATCH_EVERY_S if since_s is None else since_s
+    if earned_s < BATCH_EVERY_S:
+        return 0
+    earned = int(rate * min(earned_s, max(BATCH_MAKES_UP_S, 60 / rate)) / 60)
+    # The first waits for nothing, whatever the rate.
+    return min(MOST_A_BATCH, max(earned, since_s is None))
+
+
 def must_end(account: Account, *, since_progress_s: float, past_deadline: bool) -> str:
     """Say why a flush has to end now, by its own guards; "" where it may go on. since_progress_s: seconds."""
     tries = account.moved + account.new_moved + account.soft_bounces

@@ -141,6 +141,16 @@ def redirect_renew(target: Target, *, instance: str, lease_s: int, **ids: Any) -
     return _change(target, "redirect.renew", {"instance": instance, "lease_s": lease_s}, ids)
 
 
+def redirect_pause(target: Target, *, instance: str, **ids: Any) -> WriteResult:
+    """Have redirected mail wait where it is."""
+    return _change(target, "redirect.pause", {"instance": instance}, ids)
+
+
+def redirect_resume(target: Target, *, instance: str, **ids: Any) -> WriteResult:
+    """Have redirected mail go on to the peer again."""
+    return _change(target, "redirect.resume", {"instance": instance}, ids)
+
+
 def redirect_clear(target: Target, *, instance: str, **ids: Any) -> WriteResult:
     """Give back: the instance's mail goes its own way again."""
     return _change(target, "redirect.clear", {"instance": instance}, ids)

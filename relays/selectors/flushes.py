@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from relays.domain.flush import Account, Ranked
+from relays.domain.flush import MOST_A_MINUTE, Account, Ranked
 from relays.domain.words import count, plural, visible
 from relays.models import Flush, FlushRecipient, Instance, Operation
 from relays.models.flush import FlushState
@@ -14,6 +14,7 @@ from relays.selectors.hosts import status_of
 from relays.selectors.instances import age_table, newest_snapshot
 from relays.selectors.tables import Table, Value
 from relays.services.flush_rows import duplicates
+from relays.services.flush_steering import STEERED
 from relays.services.flushes import candidates
 
 _STAGES = (
@@ -70,6 +71,12 @@ class FlushPanel:
     adds_up: str
     moment: str
     duplicates: list[tuple[str, str]]
+    # Whether it can still be paused and throttled.
+    may_be_steered: bool
+    # What was asked for and is not done yet, and how new mail is treated; "" for nothing to say.
+    asked: str
+    new_mail: str
+    most_a_minute: int
 
 
 def choice_page(source: Instance, now: datetime, *, domains: list[str], target: int) -> ChoicePage:
@@ -111,7 +118,7 @@ def flush_panel(operation: Operation, now: datetime) -> FlushPanel | None:
         return None
     account = Account.from_json(flush.account)
     selected = plural(account.selected, "recipient")
-    on = flush.state in (FlushState.ACTIVE, FlushState.REVERTING)
+    on = flush.state in (FlushState.ACTIVE, FlushState.PAUSED, FlushState.REVERTING)
     overdue = on and flush.lease_until is not None and flush.lease_until < now
     return FlushPanel(
         flush=flush,
@@ -126,12 +133,39 @@ def flush_panel(operation: Operation, now: datetime) -> FlushPanel | None:
         duplicates=[(visible(item.message_id), item.queue_id) for item in duplicates(flush)[:50]]
         if account.duplicates
         else [],
+        may_be_steered=operation.is_live and not operation.abort_requested_by and flush.state in STEERED,
+        asked=_asked(flush),
+        new_mail=_new_mail(flush),
+        most_a_minute=MOST_A_MINUTE,
     )
+
+
+def _asked(flush: Flush) -> str:
+    """Say what the worker has not come to yet."""
+    if flush.paused_by and flush.state in STEERED and flush.state != FlushState.PAUSED:
+        return f"{flush.paused_by} asked for a pause: what is under way is handed over first."
+    if not flush.paused_by and flush.state == FlushState.PAUSED:
+        return "It goes on in a moment."
+    return ""
+
+
+def _new_mail(flush: Flush) -> str:
+    """Say where mail for the domains goes, that comes in now."""
+    if flush.state == FlushState.PAUSED:
+        return (
+            f"Mail for these domains waits at {flush.source_name}, new mail too: nobody is asked to take it."
+            " Its lease and its 5 hours run on."
+        )
+    if flush.state == FlushState.ACTIVE:
+        return f"New mail for these domains goes to {flush.target_name} too."
+    return ""
 
 
 def _stages(flush: Flush, account: Account) -> Iterator[Stage]:
     order = [state for state, _ in _STAGES]
-    now = order.index(FlushState(flush.state)) if flush.state in order else len(order)
+    # A pause is within the move.
+    state = FlushState.ACTIVE if flush.state == FlushState.PAUSED else FlushState(flush.state)
+    now = order.index(state) if state in order else len(order)
     told = {
         FlushState.PLANNED: plural(account.selected, "recipient") if account.selected else "",
         FlushState.ACTIVE: f"{count(account.moved)} accepted by {flush.target_name},"
@@ -140,7 +174,8 @@ def _stages(flush: Flush, account: Account) -> Iterator[Stage]:
     }
     for number, (state, name) in enumerate(_STAGES):
         mark = "done" if number < now else "now" if number == now else "next"
-        yield Stage(name, mark, told.get(state, "") if mark != "next" else "")
+        paused = mark == "now" and flush.state == FlushState.PAUSED
+        yield Stage("Paused" if paused else name, mark, told.get(state, "") if mark != "next" else "")
 
 
 def _ledger(flush: Flush, account: Account) -> Iterator[tuple[str, str, str]]:

@@ -138,7 +138,7 @@ def operation_page(operation: Operation, now: datetime, may: May) -> OperationPa
         subject_url=url_of_subject(operation),
         state=operation.get_state_display(),
         tone=_TONES[OperationState(operation.state)],
-        tag=_tag(operation, steps, now, bool(waits_for), flush is not None and flush.overdue),
+        tag=_tag(operation, steps, now, bool(waits_for), *_of_flush(flush)),
         is_live=operation.is_live,
         may_act=kind is not None and may(kind.permission),
         may_be_confirmed=planned and left > timedelta(0),
@@ -288,15 +288,21 @@ def _is_unclaimed(operation: Operation, now: datetime) -> bool:
     return operation.is_live and not waits and not held
 
 
-def _tag(operation: Operation, steps: list[OperationStep], now: datetime, *by_time: bool) -> str:
-    """Return what changes with all that is shown. by_time: what turns true or untrue by time alone."""
+def _of_flush(flush: FlushPanel | None) -> tuple[bool | int | str, ...]:
+    """Return what of a flush is shown and stands neither in its operation nor in its steps."""
+    row = flush.flush if flush else None
+    return (flush.overdue, row.state, row.rate, row.paused_by) if flush and row else ()
+
+
+def _tag(operation: Operation, steps: list[OperationStep], now: datetime, *besides: bool | int | str) -> str:
+    """Return what changes with all that is shown. besides: what else is shown, or turns by time alone."""
     shown = [
         operation.state,
         operation.attempt,
         str(operation.due_at),
         operation.abort_requested_by,
         operation.progress,
-        by_time,
+        besides,
         # What is away, and so what it waits for, is no part of the operation.
         int(now.timestamp()) // 10 if _is_unclaimed(operation, now) else None,
         [step.state for step in steps],

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from relays.domain.words import visible
 from relays.models import Instance, InstanceRedirect, Operation
+from relays.models.flush import FlushState
 from relays.models.operation import LIVE
 from relays.selectors.abnormal import Abnormal, May
 from relays.selectors.figures import clock, moment
@@ -39,8 +40,9 @@ def redirected(now: datetime, instances: QuerySet[Instance] | None = None) -> di
     if not found:
         return {}
     idents = [each.operation_id for each in found]
-    states = dict(Operation.objects.filter(pk__in=idents, kind="flush").values_list("pk", "state"))
-    return {each.pk: _redirected(each, states.get(each.operation_id, ""), now) for each in found}
+    flushes = Operation.objects.filter(pk__in=idents, kind="flush")
+    states = {pk: (state, at) for pk, state, at in flushes.values_list("pk", "state", "flush__state")}
+    return {each.pk: _redirected(each, *states.get(each.operation_id, ("", "")), now) for each in found}
 
 
 def shown(state: str, redirect: Redirected | None) -> tuple[str, str]:
@@ -55,12 +57,13 @@ def redirect_lines(redirects: Mapping[int, Redirected], may: May) -> list[Abnorm
     return [_line(each, may) for each in redirects.values()]
 
 
-def _redirected(redirect: InstanceRedirect, state: str, now: datetime) -> Redirected:
+def _redirected(redirect: InstanceRedirect, state: str, at: str | None, now: datetime) -> Redirected:
     operation = redirect.operation_id
     watched = state in LIVE
     ends = clock(redirect.ends_at, now)
     by = f"by flush {operation}" if state else "by no flush of this console"
     by += ", which has ended" if state and not watched else ""
+    by += ", paused: its mail waits" if watched and at == FlushState.PAUSED else ""
     over = redirect.ends_at is not None and redirect.ends_at < now
     until = "should have given back at {}, not seen since" if over else "gives back by {}"
     how_long = f", {until.format(ends.text)}" if ends else ""

@@ -1,8 +1,8 @@
 """A flush while it runs: snapshot, redirect, watch, give back, settle, and account for every recipient.
 
 It runs from its beginning each time a worker has it. What changes a host is a step of the operation; where it
-stands beyond its steps is the row's state, which only moves on. Once the redirect may be on, every way out
-gives it back.
+stands beyond its steps is the row's state; whether it is paused, the steps themselves tell. Once the redirect
+may be on, every way out gives it back.
 """
 
 import time
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from django.db.models import Q
 from django.utils import timezone
 
-from relays.domain.flush import Account, At, Message, must_end, outcome
+from relays.domain.flush import MOST_A_BATCH, Account, At, Message, batch_due, must_end, outcome
 from relays.domain.text import printable
 from relays.domain.words import count
 from relays.models import Flush, FlushRecipient, Instance, OperationStep
@@ -39,7 +40,8 @@ _LOOK_EVERY_S = 1.0
 _SETTLE_WITHIN = timedelta(seconds=90)
 # Of a host that does not answer, once the redirect is off.
 _ASK_FOR = timedelta(hours=1)
-_IDS_AT_ONCE = 500
+# The redirect is on, and somebody has to see to it.
+_WATCHED = (FlushState.ACTIVE, FlushState.PAUSED)
 _WITHIN = Limits(wall_s=60)
 
 
@@ -105,7 +107,7 @@ class _Machine:
             self.put_on()
             self.watch()
         except (Aborted, Failed, Unknown) as stopped:
-            if self.flush.state != FlushState.ACTIVE:
+            if self.flush.state not in _WATCHED:
                 raise
             self._move_to(FlushState.REVERTING, why_ended=str(stopped))
 
@@ -142,8 +144,9 @@ class _Machine:
     def watch(self) -> None:
         """Have it tried, and watch until all has left or something ends it."""
         until = timezone.now() + WATCH
-        while self.flush.state == FlushState.ACTIVE:
+        while self.flush.state in _WATCHED:
             self.job.keep()
+            self.flush.refresh_from_db(fields=["rate", "paused_by"])
             account = self._look()
             if why := self._why_end(account):
                 self._move_to(FlushState.REVERTING, why_ended=why)
@@ -151,7 +154,7 @@ class _Machine:
             if account.selected == account.left:
                 self._move_to(FlushState.REVERTING)
                 return
-            self._renew_and_retry()
+            self._see_to_it()
             if timezone.now() > until:
                 self.job.wait(timedelta(seconds=1))
             time.sleep(_LOOK_EVERY_S)
@@ -162,16 +165,45 @@ class _Machine:
             return f"{asked_by} asked for it to stop."
         if self.flush.lease_until is not None and now > self.flush.lease_until:
             return "Nobody renewed its lease: the host has given it back."
-        since = (now - (self.flush.progressed_at or now)).total_seconds()
+        paused = self.flush.state == FlushState.PAUSED
+        since = 0.0 if paused else (now - (self.flush.progressed_at or now)).total_seconds()
         return must_end(account, since_progress_s=since, past_deadline=self.job.is_late())
 
-    def _renew_and_retry(self) -> None:
+    def _see_to_it(self) -> None:
+        """Renew the lease, pause or go on as is asked, and have tried what is due."""
         now = timezone.now()
         left = self.flush.lease_until - now if self.flush.lease_until else self.lease
         if left < min(RENEW_BELOW, self.lease / 2):
             self._renew(now)
-        if self._is_time_to_retry(now):
-            self._retry()
+        self._pause_or_resume()
+        if self.flush.state == FlushState.ACTIVE and self._is_time_to_retry(now):
+            self._retry(now)
+
+    def _pause_or_resume(self) -> None:
+        """Do what is asked for; a step that was begun is ended first, whatever is asked for by now.
+
+        Whether it is paused follows from the last such step, not from the state: that is written later.
+        """
+        last = self._last("pause ", "resume ")
+        paused = last is not None and last.name.startswith("pause ")
+        response: Mapping[str, Any] = last.response if last else {"ok": True}
+        begun = last is not None and last.state == StepState.BEGUN
+        if begun or paused != bool(self.flush.paused_by):
+            paused = paused if begun else not paused
+            send = remote.redirect_pause if paused else remote.redirect_resume
+            response = self._change(
+                self._next("pause" if paused else "resume"),
+                {},
+                lambda target, **ids: send(target, instance=self.ends.source.name, **ids),
+            )
+        if not response["ok"]:
+            what = "be paused" if paused else "go on"
+            why = f"It could not {what}, so it was ended: {response['output']}"
+            self._move_to(FlushState.REVERTING, why_ended=why)
+        elif paused and self.flush.state == FlushState.ACTIVE:
+            self._move_to(FlushState.PAUSED)
+        elif not paused and self.flush.state == FlushState.PAUSED:
+            self._move_to(FlushState.ACTIVE, progressed_at=timezone.now())
 
     def _renew(self, now: datetime) -> None:
         lease_s = int(self.lease.total_seconds())
@@ -183,18 +215,32 @@ class _Machine:
             ),
         )
         if response["ok"]:
-            self._move_to(FlushState.ACTIVE, lease_until=now + self.lease)
+            self._move_to(FlushState(self.flush.state), lease_until=now + self.lease)
 
     def _is_time_to_retry(self, now: datetime) -> bool:
-        """Messages that are tried by id go batch by batch without a pause; all else has time to leave."""
-        last = self._last_retry()
-        if last is None or last.state == StepState.BEGUN or now - last.begun_at > RETRY_EVERY:
+        """Messages that are tried by id go batch by batch, as the rate allows; all else has time to leave."""
+        last = self._last("retry ")
+        if last is None or last.state == StepState.BEGUN:
             return True
-        return "up_to" in last.request and bool(self._untried(last.request["up_to"]))
+        if not self._due(last, now):
+            return False
+        if now - last.begun_at > RETRY_EVERY or self._is_before_resume(last):
+            return True
+        by_id = "up_to" in last.request or self.flush.rate
+        return bool(by_id) and bool(self._waiting(last.request.get("up_to", "")))
 
-    def _retry(self) -> None:
+    def _due(self, last: OperationStep | None, now: datetime) -> int:
+        """Return how many messages may be handed out by the rate, by when the last ones were."""
+        since_s = None if last is None else (now - last.begun_at).total_seconds()
+        return batch_due(self.flush.rate, since_s)
+
+    def _is_before_resume(self, retry: OperationStep) -> bool:
+        resumed = self._last("resume ")
+        return resumed is not None and resumed.number > retry.number
+
+    def _retry(self, now: datetime) -> None:
         """Have the selected mail tried and no other: by domain, and what that misses by its id."""
-        what = self._what_to_retry()
+        what = self._what_to_retry(now)
         if not next(iter(what.values())):
             return
         shown: dict[str, Any] = dict(what)
@@ -206,25 +252,45 @@ class _Machine:
             lambda target, **ids: remote.retry(target, instance=self.ends.source.name, what=what, **ids),
         )
 
-    def _what_to_retry(self) -> dict[str, list[str]]:
+    def _what_to_retry(self, now: datetime) -> dict[str, list[str]]:
+        last = self._last("retry ")
+        after = last.request.get("up_to", "") if last else ""
+        if self.flush.rate:
+            return {"ids": self._by_rate(last, after, now)}
         domains = [domain for domain in self.flush.domains if domain != "*"]
-        last = self._last_retry()
-        # The first retry takes all that Postfix knows to wait for the domains.
-        if domains and (last is None or (last.name == "retry 1" and last.state == StepState.BEGUN)):
+        # The first retry, and the first after a pause, takes all that Postfix knows to wait for the domains.
+        first = last is None or self._is_before_resume(last)
+        if domains and (first or (last and last.state == StepState.BEGUN and "domains" in last.request)):
             return {"domains": domains}
-        ids = self._untried(last.request.get("up_to", "") if last else "") or self._untried("")
+        ids = self._waiting(after) or self._waiting("")
         return {"ids": ids} if ids else {"domains": domains}
 
-    def _last_retry(self) -> OperationStep | None:
-        steps = self.job.operation.steps.filter(name__startswith="retry ")
-        return steps.order_by("-number").first()
+    def _by_rate(self, last: OperationStep | None, after: str, now: datetime) -> list[str]:
+        """Return the next ids: what the drain has not had, and then what it could not hand over."""
+        if last is not None and last.state == StepState.BEGUN:
+            # The rate may be another by now; the time before this batch paid for so many.
+            most = last.request.get("ids", 1)
+        else:
+            most = self._due(last, now)
+        for begin, tried in ((after, False), ("", False), (after, True), ("", True)):
+            if ids := self._waiting(begin, tried=tried, most=most):
+                return ids
+        return []
 
-    def _untried(self, after: str) -> list[str]:
-        """Return the next ids of what was selected and that the drain has not had, in their order."""
+    def _last(self, *kinds: str) -> OperationStep | None:
+        """Return the newest step whose name begins with one of these."""
+        chosen = Q()
+        for kind in kinds:
+            chosen |= Q(name__startswith=kind)
+        return self.job.operation.steps.filter(chosen).order_by("-number").first()
+
+    def _waiting(self, after: str, *, tried: bool = False, most: int = MOST_A_BATCH) -> list[str]:
+        """Return the next ids of what was selected and waits, in order; tried: what the drain has had too."""
         rows = FlushRecipient.objects.filter(
-            flush=self.flush, selected=True, at=At.WAITING, tries=0, queue_id__gt=after
+            flush=self.flush, selected=True, at=At.WAITING, queue_id__gt=after
         )
-        return list(rows.values_list("queue_id", flat=True).distinct().order_by("queue_id")[:_IDS_AT_ONCE])
+        rows = rows if tried else rows.filter(tries=0)
+        return list(rows.values_list("queue_id", flat=True).distinct().order_by("queue_id")[:most])
 
     def give_back(self) -> None:
         """Give the redirect back, and see that it is; nothing is left before."""
@@ -360,8 +426,9 @@ class _Machine:
         account = self._count()
         if account.left > before.left or account.moved > before.moved:
             self._move_to(FlushState(self.flush.state), progressed_at=timezone.now())
+        paused = f"Paused by {self.flush.paused_by}: " if self.flush.state == FlushState.PAUSED else ""
         self.job.progress(
-            f"{count(account.left)} of {count(account.selected)} recipients have left,"
+            f"{paused}{count(account.left)} of {count(account.selected)} recipients have left,"
             f" {count(account.there_sent)} are delivered",
             done=account.left,
             total=account.selected,

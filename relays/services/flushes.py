@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from relays.domain.flush import Candidate, Check, PeerFacts, Ranked, Scanned, rank
+from relays.domain.flush import MOST_A_MINUTE, Candidate, Check, PeerFacts, Ranked, Scanned, rank
 from relays.domain.freshness import fresh_for
 from relays.domain.providers import BadDomain, normalise_domain
 from relays.domain.words import count, plural, span
@@ -48,14 +48,18 @@ class FlushKind(Kind):
     ends_itself: ClassVar[bool] = True
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a target's id and recipient domains, as a list or as text between blanks and commas."""
-        if unknown := sorted(set(params) - {"target", "domains"}):
+        """Take a target's id and recipient domains, as a list or as text between blanks and commas.
+
+        Optional: rate, messages a minute at most, 0 for no bound.
+        """
+        if unknown := sorted(set(params) - {"target", "domains", "rate"}):
             raise PlanRefused(f"There is no parameter {unknown[0][:40]!r}.")
         try:
             target = int(params.get("target") or 0)
         except (TypeError, ValueError):
             raise PlanRefused("Say which instance the mail shall go to.") from None
-        return {"target": target, "domains": _domains(params.get("domains"))}
+        domains, rate = _domains(params.get("domains")), rate_of(params.get("rate"))
+        return {"target": target, "domains": domains, "rate": rate}
 
     def also_locks(self, params: Mapping[str, Any]) -> list[int]:
         """Lock the target too: what mail comes to it, and where it goes on from there, must not change."""
@@ -72,7 +76,7 @@ class FlushKind(Kind):
         scanned = _scanned(ends, params["domains"], peer)
         if not scanned.messages:
             raise PlanRefused(f"{instance.name} has no mail for {_words(params['domains'])} that waits.")
-        return _plan(ends, params["domains"], scanned, peer)
+        return _plan(ends, params["domains"], scanned, peer, params.get("rate", 0))
 
     def _tried(self, ends: Ends, domains: list[str]) -> tuple[tuple[Check, ...], PeerFacts | None]:
         recipients = [f"postmaster@{domain}" for domain in domains if domain != EVERYTHING][:20]
@@ -106,6 +110,7 @@ class FlushKind(Kind):
             source_name=operation.instance.name,
             target_name=target.name,
             domains=operation.params["domains"],
+            rate=operation.params.get("rate", 0),
         )
 
     def run(self, job: Job) -> str:
@@ -251,18 +256,20 @@ def _scanned(ends: Ends, domains: list[str], peer: PeerFacts | None) -> Scanned:
     return scanned
 
 
-def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | None) -> Plan:
+def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | None, rate: int) -> Plan:
     source, target = ends.source.name, ends.target.name
-    expected = span(max(10, scanned.recipients // _RECIPIENTS_A_S))
+    takes_s = max(10, scanned.recipients // _RECIPIENTS_A_S)
+    takes_s = max(takes_s, 60 * scanned.messages // rate) if rate else takes_s
+    at_most = f", at most {count(rate)} a minute" if rate else ""
     to = f"[{ends.peer.address}]:{ends.peer.port}"
     named = [domain for domain in domains if domain != EVERYTHING]
     return Plan(
         f"{plural(scanned.messages, 'message')} for {_words(domains)} go from {source} to {target},"
-        f" which sends them on. It takes about {expected}; then {source} has its own way back.",
+        f" which sends them on{at_most}. It takes about {span(takes_s)}; then {source} has its own way back.",
         commands=[
             *([domain, f"drain:{to}"] for domain in domains),
             ["postfix", "reload"],
-            *(["postqueue", "-s", domain] for domain in named),
+            *([["postqueue", "-i", "ID"]] if rate else (["postqueue", "-s", domain] for domain in named)),
         ],
         counts={"messages": scanned.messages, "recipients": scanned.recipients},
         facts={
@@ -271,7 +278,7 @@ def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | No
             "to": to,
             "domains": domains,
         },
-        notes=[*_staying(ends, scanned, peer), *_side_effects(ends, scanned)],
+        notes=[*_staying(ends, scanned, peer), *_slowly(ends, rate, takes_s), *_side_effects(ends, scanned)],
     )
 
 
@@ -287,6 +294,19 @@ def _staying(ends: Ends, scanned: Scanned, peer: PeerFacts | None) -> Iterator[s
         yield f"{plural(scanned.too_large, 'message')} are larger than {target} takes: they stay."
     if scanned.smtputf8 and not (peer and peer.smtputf8):
         yield f"{plural(scanned.smtputf8, 'message')} need SMTPUTF8, which {target} has not: they stay."
+
+
+def _slowly(ends: Ends, rate: int, takes_s: int) -> Iterator[str]:
+    """Say what a rate does not hold back, and what it leaves."""
+    if not rate:
+        return
+    yield (
+        f"The rate is of what is handed out here. What {ends.source.name} tries again by itself meanwhile,"
+        " and new mail, come on top."
+    )
+    lasts_s = FlushKind.deadline.total_seconds()
+    if takes_s > lasts_s:
+        yield f"At this rate it is not done when its {span(lasts_s)} are over: what is left then stays."
 
 
 def _side_effects(ends: Ends, scanned: Scanned) -> Iterator[str]:
@@ -313,6 +333,19 @@ def _domains(value: Any) -> list[str]:
         return sorted({word if word == EVERYTHING else normalise_domain(str(word)) for word in words})
     except BadDomain as error:
         raise PlanRefused(str(error)) from error
+
+
+def rate_of(value: Any) -> int:
+    """Return messages a minute; 0, for no bound, where nothing is said. Raises PlanRefused."""
+    try:
+        rate = int(value or 0)
+    except (TypeError, ValueError):
+        rate = -1
+    if not 0 <= rate <= MOST_A_MINUTE:
+        raise PlanRefused(
+            f"A rate is 1 to {count(MOST_A_MINUTE)} messages a minute; without one it goes as fast as it can."
+        )
+    return rate
 
 
 def _words(domains: list[str]) -> str:

@@ -66,7 +66,7 @@ def plan(
     RemoteError.
     """
     chosen = kind_of(kind)
-    _check_allowed(chosen, user, actor, instance)
+    check_allowed(chosen, user, actor, instance)
     cleaned = chosen.clean(params)
     if (known := _by_key(idempotency_key, chosen, instance, cleaned)) is not None:
         return known
@@ -103,7 +103,7 @@ def plan_relay_name(
 ) -> Operation:
     """Do as plan() does, for a relay name. Raises NotAllowed, PlanRefused and RemoteError."""
     chosen = _relay_name_kind(kind)
-    _check_allowed(chosen, user, actor, None)
+    check_allowed(chosen, user, actor, None)
     cleaned = chosen.clean(params)
     made = chosen.plan_name(relay_name, cleaned)
     operation = _of_relay_name(chosen, relay_name, cleaned, made)
@@ -176,7 +176,7 @@ def confirm(
     reason or a name.
     """
     kind = kind_of(operation.kind)
-    _check_allowed(kind, user, actor, operation.instance, operation)
+    check_allowed(kind, user, actor, operation.instance, operation)
     if not reason.strip():
         raise PlanRefused("Say why: the reason stands in the audit trail.")
     if names_must_be_typed(operation) and typed_name.strip() != operation.instance_name:
@@ -245,7 +245,7 @@ def names_must_be_typed(operation: Operation) -> bool:
 
 def abort(*, operation: Operation, user: User, actor: Actor) -> Operation:
     """Stop an operation: at once where nobody runs it, between two steps otherwise. Raises NotAllowed."""
-    _check_allowed(kind_of(operation.kind), user, actor, operation.instance, operation)
+    check_allowed(kind_of(operation.kind), user, actor, operation.instance, operation)
     with transaction.atomic():
         operation = Operation.objects.select_for_update().get(pk=operation.pk)
         if not operation.is_live:
@@ -494,9 +494,10 @@ def _end(operation: Operation, state: OperationState, outcome: str) -> None:
     _audit(operation, SYSTEM, phases[state], {"outcome": operation.outcome})
 
 
-def _check_allowed(
+def check_allowed(
     kind: Kind, user: User, actor: Actor, instance: Instance | None, operation: Operation | None = None
 ) -> None:
+    """Raise NotAllowed, with an event of it, where somebody may not do what a kind does."""
     if user.is_active and user.has_perm(kind.permission):
         return
     subject = subject_of(operation) if operation else audit.instance_subject(instance)

@@ -70,6 +70,8 @@
 
   // A morph may not close what the operator opened, nor wipe out a chart: charts.js keeps those.
   if (window.Idiomorph) {
+    // What is being typed stays as it is.
+    window.Idiomorph.defaults.ignoreActiveValue = true;
     window.Idiomorph.defaults.callbacks.beforeNodeMorphed = function (old) {
       return !(old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-chart"));
     };

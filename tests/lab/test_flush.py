@@ -16,9 +16,10 @@ from pytest_django import Settings
 from fleet.rehearsal import Fleet, register
 from relays.domain.flush import Account
 from relays.models import Flush, Host, Instance, InstanceLock, InstanceRedirect, Operation
+from relays.models.flush import FlushState
 from relays.models.operation import OperationState
 from relays.remote import ssh
-from relays.services import audit_check, flush_run, journals, operations
+from relays.services import audit_check, flush_run, flush_steering, journals, operations
 from relays.services.audit import Actor
 from relays.services.collect import poll_host
 from relays.services.kinds import PlanRefused
@@ -60,8 +61,8 @@ def instance(name: str) -> Instance:
     return Instance.objects.select_related("host").get(name=name)
 
 
-def planned(anna: User, source: str, target: str, *domains: str) -> Operation:
-    params = {"target": instance(target).pk, "domains": list(domains)}
+def planned(anna: User, source: str, target: str, *domains: str, rate: int = 0) -> Operation:
+    params = {"target": instance(target).pk, "domains": list(domains), "rate": rate}
     return operations.plan(kind="flush", instance=instance(source), params=params, user=anna, actor=ACTOR)
 
 
@@ -214,6 +215,58 @@ def _stop_target_and_then_the_flush(
 
     monkeypatch.setattr(flush_run._Machine, "_look", looked)
     monkeypatch.setattr(flush_run._Machine, "watch", watched)
+
+
+def test_a_flush_at_a_rate_is_paused_and_goes_on_and_each_message_goes_once(
+    console: Fleet, anna: User, until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttle(console, "msn-a")
+    # So that no ordinary retry comes on top of the rate.
+    console.instance("msn-a").set(minimal_backoff_time="4h", maximal_backoff_time="4h", queue_run_delay="4h")
+    sent = defer(console, until, {"hotmail.com": 30})
+    operation = confirmed(planned(anna, "msn-a", "msn-b", "hotmail.com", rate=40), anna)
+    log = console.instance("msn-a").log
+    seen: dict[str, Any] = {}
+    pause_or_resume = flush_run._Machine._pause_or_resume
+
+    def steered(machine: Any) -> None:
+        now, account = time.monotonic(), Account.from_json(machine.flush.account)
+        if "paused_at" not in seen and account.moved == 10:
+            seen.update(paused_at=now, tries=log().count("mx."))
+            flush_steering.pause(operation=operation, user=anna, actor=ACTOR)
+        elif "new" not in seen and machine.flush.state == FlushState.PAUSED:
+            seen["new"] = console.send(2, domain="hotmail.com", via="msn-a")
+            seen["waits_from"] = now
+        elif "resumed" not in seen and now - seen.get("waits_from", now) > 10:
+            # Nobody was asked for anything meanwhile: not the target, and not the provider that throttles.
+            assert (account.moved, log().count("mx.")) == (10, seen["tries"])
+            assert redirect_of(console, "msn-a").startswith("hotmail.com drain-paused:[")
+            until(lambda: console.instance("msn-a").counts()["deferred"] == 22, "all 22 to wait")
+            flush_steering.throttle(operation=operation, user=anna, actor=ACTOR, rate=0)
+            flush_steering.resume(operation=operation, user=anna, actor=ACTOR)
+            seen["resumed"] = True
+        machine.flush.refresh_from_db(fields=["rate", "paused_by"])
+        pause_or_resume(machine)
+
+    monkeypatch.setattr(flush_run._Machine, "_pause_or_resume", steered)
+    try:
+        run_to_its_end(operation)
+    finally:
+        console.instance("msn-a").set(
+            minimal_backoff_time="300s", maximal_backoff_time="4000s", queue_run_delay="300s"
+        )
+    account = Account.from_json(Flush.objects.get().account)
+    assert (operation.state, seen.get("resumed")) == (OperationState.DONE, True), operation.outcome
+    assert (account.selected, account.moved, account.new_moved, account.duplicates) == (30, 30, 2, 0)
+    handed_out = [step.request["ids"] for step in operation.steps.all() if "ids" in step.request]
+    assert handed_out == [10]
+    until(lambda: not any(console.instance("msn-b").counts().values()), "msn-b to deliver")
+    wanted = Counter(sent["hotmail.com"] + seen["new"])
+    assert accepted(console, wanted) == wanted
+    assert redirect_of(console, "msn-a") == ""
+    # The host's journal has other tests' requests too, which this database knows nothing of.
+    own = {str(step.req_id) for step in operation.steps.all()}
+    assert not [found for found in journals.compare_all().differences if found.req_id in own]
 
 
 def test_no_second_redirect_leads_to_or_from_either_end(console: Fleet, anna: User, until: Wait) -> None:

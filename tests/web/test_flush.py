@@ -12,7 +12,15 @@ from django.test import Client
 from django.utils import timezone
 
 from relays.domain.flush import At, There
-from relays.models import Flush, FlushRecipient, Instance, InstanceRedirect, Operation, QueueSnapshot
+from relays.models import (
+    AuditEvent,
+    Flush,
+    FlushRecipient,
+    Instance,
+    InstanceRedirect,
+    Operation,
+    QueueSnapshot,
+)
 from relays.models.flush import FlushState
 from relays.services import flush_rows
 from tests.factories import fleet_make, operation_make, queue_read_make, snapshot_make
@@ -176,6 +184,56 @@ def test_a_flush_whose_lease_is_over_says_that_nobody_saw_its_end(
     assert "should have given back at <time" in page and ", not seen since" in page
     assert "gives back by" not in page
     assert 'as of <time class="asof stale"' in page
+
+
+def test_a_running_flush_is_paused_goes_on_and_gets_another_rate_each_with_its_event(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    flush = flush_make(fleet, FlushState.ACTIVE)
+    path, steer = f"/operations/{flush.pk}/", f"/flushes/{flush.pk}/steer/"
+    page = text_of(operator, path)
+    assert "New mail for these domains goes to msn-b too." in page and "It goes as fast as it can." in page
+    tag = page.split('"tag": "', 1)[1].split('"', 1)[0]
+    for _ in range(2):
+        assert operator.post(steer, {"what": "pause"}).headers["Location"] == path
+    assert operator.get(path, {"tag": tag}, headers={"HX-Request": "true"}).status_code == 200
+    assert "asked for a pause: what is under way is handed over first." in text_of(operator, path)
+    Flush.objects.update(state=FlushState.PAUSED)
+    page = text_of(operator, path)
+    assert "<b>Paused</b>" in page and "Mail for these domains waits at msn-a, new mail too" in page
+    operator.post(steer, {"what": "rate", "rate": "1200"})
+    operator.post(steer, {"what": "resume"})
+    page = text_of(operator, path)
+    assert "It goes on in a moment." in page and "1,200 messages a minute are handed out at most" in page
+    assert (
+        "is 1 to 2,000 messages a minute"
+        in operator.post(steer, {"what": "rate", "rate": "2001"}, follow=True).content.decode()
+    )
+    events = AuditEvent.objects.filter(action="operation.flush", phase="requested").order_by("seq")
+    told = [json.loads(event.details) for event in events]
+    assert [{key: each[key] for key in each if key in ("pause", "rate", "rate_before")} for each in told] == [
+        {"pause": True}, {"rate": 1200, "rate_before": 0}, {"pause": False},
+    ]  # fmt: skip
+
+
+def test_a_flush_that_is_over_is_not_steered_and_a_viewer_steers_none(
+    operator: Client, viewer: Client, fleet: dict[str, Instance]
+) -> None:
+    flush = flush_make(fleet)
+    steer = f"/flushes/{flush.pk}/steer/"
+    page = operator.post(steer, {"what": "pause"}, follow=True).content.decode()
+    assert "This flush moves nothing any more." in page and 'value="pause"' not in page
+    assert viewer.post(steer, {"what": "pause"}).status_code == 403
+    assert Flush.objects.get().paused_by == ""
+
+
+def test_the_choice_takes_a_rate_and_keeps_one_that_cannot_be(
+    operator: Client, fleet: dict[str, Instance]
+) -> None:
+    fields = {"domain": "hotmail.com", "target": str(fleet["msn-b"].pk), "rate": "9999"}
+    page = operator.post(f"/instances/{fleet['msn-a'].pk}/flush/", fields).content.decode()
+    assert "A rate is 1 to 2,000 messages a minute" in page
+    assert 'name="rate" type="number" min="1" max="2000" value="9999"' in page
 
 
 def test_a_receipt_adds_up_or_says_that_it_does_not(operator: Client, fleet: dict[str, Instance]) -> None:

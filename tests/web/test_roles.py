@@ -69,6 +69,7 @@ ROUTES = {
     "relays:domain-provider": ("POST", OPERATOR),
     "relays:flush-new": ("POST", OPERATOR),
     "relays:flush-recipients": ("GET", OPERATOR),
+    "relays:flush-steer": ("POST", OPERATOR),
     "relays:operation-plan": ("POST", OPERATOR),
     "relays:queues": ("GET", VIEWER),
     "relays:message": ("GET", VIEWER),
@@ -162,6 +163,7 @@ def planned(instance: Instance) -> Operation:
 _ABOUT = {
     "relays:operation-plan": "instance",
     "relays:flush-new": "instance",
+    "relays:flush-steer": "flush",
     "relays:message": "instance",
     "relays:message-headers": "instance",
     "relays:message-body": "instance",

@@ -28,6 +28,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--domain", action="append", default=[], help="recipient domain, again for more; all without it"
         )
+        parser.add_argument(
+            "--rate",
+            type=int,
+            default=0,
+            metavar="N",
+            help="at most so many messages a minute; 0: all at once",
+        )
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--plan", action="store_true", help="only say what would be done")
         how.add_argument("--yes", action="store_true", help="do not ask")
@@ -52,7 +59,11 @@ class Command(BaseCommand):
         operation = operations.plan(
             kind="flush",
             instance=source,
-            params={"target": target.pk, "domains": options["domain"] or _everything(source)},
+            params={
+                "target": target.pk,
+                "domains": options["domain"] or _everything(source),
+                "rate": options["rate"],
+            },
             user=user,
             actor=shell_actor(),
         )
@@ -108,6 +119,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "operation": operation.pk,
         "source": operation.instance_name,
         "domains": operation.params["domains"],
+        "rate": flush.rate if flush else operation.params.get("rate", 0),
         "state": operation.state,
         "outcome": operation.outcome,
         "plan": operation.plan,
