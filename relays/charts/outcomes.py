@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relays.charts.zone import Zone
+from relays.selectors.flush_marks import FlushMark
 from relays.selectors.outcome_page import delay_words
 from relays.selectors.outcomes import Span
 
@@ -26,8 +27,13 @@ _DELAY_TEXTS = ("1 s", "10 s", "1 min", "10 min", "1 h", "1 d")
 _LEAST_DELAY_S = 0.1
 
 
-def outcomes_figure(spans: Sequence[Span], span_s: int, first: int, last: int, zone: Zone) -> dict[str, Any]:
+def outcomes_figure(  # noqa: PLR0913
+    spans: Sequence[Span], span_s: int, first: int, last: int, zone: Zone, *, marks: Sequence[FlushMark] = ()
+) -> dict[str, Any]:
     """Return the figure from `first` to `last` (seconds since 1970); span_s: the length of a span."""
+    layout = _layout(first, last, zone)
+    layout["shapes"] = [_flushed(mark, first, last, zone) for mark in marks]
+    layout["annotations"] += [_named(mark, first, last, zone) for mark in marks]
     times = [zone.axis(span.ts) for span in spans]
     bars = len(spans) <= MOST_BARS
     kinds = [
@@ -43,7 +49,38 @@ def outcomes_figure(spans: Sequence[Span], span_s: int, first: int, last: int, z
             _delay("delay p50", times, [span.delay(0.5) for span in spans], "solid"),
             _delay("delay p95", times, [span.delay(0.95) for span in spans], "dot"),
         ],
-        "layout": _layout(first, last, zone),
+        "layout": layout,
+    }
+
+
+def _flushed(mark: FlushMark, first: int, last: int, zone: Zone) -> dict[str, Any]:
+    """Return the band of a flush over all plots, from its redirect to its end; a line where it is short."""
+    ended = last if mark.ended is None else max(mark.ended, mark.began)
+    return {
+        "type": "rect",
+        "x0": zone.axis(max(first, mark.began)),
+        "x1": zone.axis(min(last, ended)),
+        "yref": "paper",
+        "y0": 0,
+        "y1": 0.95,
+        "layer": "below",
+        "fillcolor": "rgba(59,130,214,.15)",
+        "line": {"color": COLOURS["handed over"], "width": 1, "dash": "dot"},
+    }
+
+
+def _named(mark: FlushMark, first: int, last: int, zone: Zone) -> dict[str, Any]:
+    began = max(first, mark.began)
+    return {
+        "x": zone.axis(began),
+        # Away from the nearer end, which would cut it off.
+        "xanchor": "right" if 2 * began > first + last else "left",
+        "y": 0.95,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "text": f"flush {mark.id}",
+        "font": {"size": 10},
     }
 
 

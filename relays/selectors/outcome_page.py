@@ -9,6 +9,7 @@ from relays.domain.words import span
 from relays.models import Provider
 from relays.selectors.domains import BEFORE_DAYS, DomainRow, domain_rows, domains, rising
 from relays.selectors.figures import Clock, clock
+from relays.selectors.flush_marks import FlushMark, flush_marks
 from relays.selectors.outcomes import (
     Counted,
     Scope,
@@ -66,6 +67,7 @@ class OutcomePage:
     domains: Shown[DomainRow]
     # None: the scope has no long tail to look into.
     rising: Shown[DomainRow] | None
+    flushes: list[FlushMark]
     before_days: int = BEFORE_DAYS
 
 
@@ -87,6 +89,7 @@ def outcome_page(scope: Scope, chosen: Range, now: datetime) -> OutcomePage:
         rising=_shown(domain_rows(rising(scope, now)), DOMAINS_SHOWN)
         if isinstance(scope, Provider) and scope.catch_all
         else None,
+        flushes=flush_marks(scope, chosen, now)[::-1],
     )
 
 

@@ -1,5 +1,6 @@
 """Charts as JSON for plotly."""
 
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from django.utils.http import quote_etag
 
 from relays.charts.outcomes import outcomes_figure
 from relays.charts.zone import zone_at
+from relays.selectors.flush_marks import flush_marks, marks_version
 from relays.selectors.outcomes import Scope, counted, outcomes_over_time, version_tag
 from relays.selectors.ranges import range_named
 
@@ -21,7 +23,9 @@ def outcomes_chart(request: HttpRequest, scope: Scope) -> HttpResponse:
     """Return the figure of a scope's outcomes; 304 to a browser that has it as it is."""
     chosen = range_named(request.GET.get("range"))
     now = timezone.now()
-    etag = quote_etag(version_tag(scope, chosen, now, every_s=_STEP_S))
+    marks = flush_marks(scope, chosen, now)
+    tag = f"{version_tag(scope, chosen, now, every_s=_STEP_S)} {marks_version(marks)}"
+    etag = quote_etag(sha256(tag.encode()).hexdigest()[:16])
     known = get_conditional_response(request, etag=etag)
     if known is not None:
         return known
@@ -29,7 +33,7 @@ def outcomes_chart(request: HttpRequest, scope: Scope) -> HttpResponse:
     # Up to the end of the span that goes on: half of its bar would be out of sight otherwise.
     last = (int(now.timestamp()) // chosen.span_s + 1) * chosen.span_s
     first = chosen.first(now, chosen.span_s)
-    response = figure_response(outcomes_figure(spans, chosen.span_s, first, last, zone_at(now)))
+    response = figure_response(outcomes_figure(spans, chosen.span_s, first, last, zone_at(now), marks=marks))
     response["ETag"] = etag
     patch_cache_control(response, private=True, no_cache=True)
     return response

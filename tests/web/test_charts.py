@@ -14,6 +14,7 @@ from relays.charts.counts import Count, counts_figure
 from relays.charts.outcomes import MOST_BARS, outcomes_figure
 from relays.charts.zone import UTC_ZONE, Zone, zone_at
 from relays.domain.shares import Outcome
+from relays.selectors.flush_marks import FlushMark
 from relays.selectors.instances import AGES
 from relays.selectors.outcomes import NOTHING, Span
 
@@ -32,6 +33,22 @@ def test_plotly_accepts_the_figures() -> None:
     go.Figure(counts_figure([], 300, UTC_ZONE))
     go.Figure(ages_figure(["hotmail.com", "a" * 90 + ".example"], list(AGES), [[0, 1] * 5, [2] * 10]))
     go.Figure(ages_figure([], list(AGES), []))
+
+
+def test_a_flush_is_a_band_from_its_redirect_to_its_end_within_the_chart() -> None:
+    marks = [
+        FlushMark(7, 1800, 5400, None, "msn-a to msn-b", "", "/operations/7/"),
+        FlushMark(8, 10_000, None, None, "msn-a to msn-b", "", "/operations/8/"),
+        FlushMark(6, -99, 60, None, "msn-a to msn-b", "", "/operations/6/"),
+    ]
+    figure = outcomes_figure(spans(3), 3600, 0, 10_800, UTC_ZONE, marks=marks)
+    go.Figure(figure)
+    bands = [(shape["x0"], shape["x1"]) for shape in figure["layout"]["shapes"]]
+    assert bands == [(1_800_000, 5_400_000), (10_000_000, 10_800_000), (0, 60_000)]
+    named = [note for note in figure["layout"]["annotations"] if note["text"].startswith("flush ")]
+    assert [(note["text"], note["xanchor"]) for note in named] == [
+        ("flush 7", "left"), ("flush 8", "right"), ("flush 6", "left"),
+    ]  # fmt: skip
 
 
 def test_a_missing_span_is_a_gap_not_a_line() -> None:

@@ -236,6 +236,27 @@ def test_the_choice_takes_a_rate_and_keeps_one_that_cannot_be(
     assert 'name="rate" type="number" min="1" max="2000" value="9999"' in page
 
 
+def test_a_flush_is_marked_on_the_charts_of_both_ends_and_of_their_provider(
+    operator: Client, viewer: Client, fleet: dict[str, Instance]
+) -> None:
+    now = timezone.now()
+    pages = [f"/instances/{fleet[name].pk}/" for name in ("msn-a", "msn-b")] + ["/providers/msn/"]
+    charts = [f"{page}outcomes.json?range=24h" for page in pages]
+    tags = [operator.get(chart).headers["ETag"] for chart in charts]
+    flush = flush_make(fleet, redirected_at=now - timedelta(hours=3), given_back_at=now - timedelta(hours=2))
+    for page, chart, tag in zip(pages, charts, tags, strict=True):
+        # A browser that has the chart without it is given another.
+        figure = json.loads(operator.get(chart, headers={"If-None-Match": tag}).content)
+        assert f"flush {flush.pk}" in [note["text"] for note in figure["layout"]["annotations"]]
+        assert f'<a href="/operations/{flush.pk}/">Flush {flush.pk}</a>, msn-a to msn-b: 2 of' in text_of(
+            operator, f"{page}?range=24h"
+        )
+        assert f'<a href="/operations/{flush.pk}/">' not in text_of(viewer, f"{page}?range=24h")
+    for path in (f"/instances/{fleet['msn-c'].pk}/", "/providers/yahoo/"):
+        assert f"Flush {flush.pk}" not in text_of(operator, f"{path}?range=24h")
+    assert f"Flush {flush.pk}" not in text_of(operator, f"{pages[0]}?range=1h")
+
+
 def test_a_receipt_adds_up_or_says_that_it_does_not(operator: Client, fleet: dict[str, Instance]) -> None:
     flush = flush_make(fleet)
     page = text_of(operator, f"/operations/{flush.pk}/")
