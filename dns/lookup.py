@@ -1,6 +1,5 @@
 """Asking authoritative name servers what they serve: over TCP, each by its address, within a deadline."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import dns.reversename
 from dns.domain.records import RecordSet, plain
 from dns.domain.weights import is_slot
 from dns.rdtypes.ANY.TXT import TXT
+from relays.remote.dialling import dial
 from relays.remote.errors import RemoteError, Unreachable
 
 WITHIN_S = 10.0
@@ -102,7 +102,7 @@ Ask = Callable[[dns.message.Message], dns.message.Message]
 def connected(server: Server, until: float) -> Iterator[Ask]:
     """Give a function that sends a message over one connection and returns the answer. Raises RemoteError."""
     try:
-        link = socket.create_connection((server.address, server.port), timeout=_left(until))
+        link = dial(server.address, server.port, timeout_s=_left(until))
     except OSError as error:
         raise Unreachable(f"{server} takes no connection: {error.strerror or error}.") from error
     link.setblocking(False)

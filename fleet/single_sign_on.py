@@ -12,7 +12,7 @@ from typing import Any
 
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.base_client import MismatchingStateError
-from authlib.integrations.django_client import OAuth
+from authlib.integrations.django_client import DjangoOAuth2App, OAuth
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -23,16 +23,44 @@ from requests import RequestException
 
 from fleet import users
 from fleet.models import SignOnIdentity
+from fleet.sign_on_session import SignOnSession
 from fleet.sign_on_settings import SignOnSettings
 from relays.domain.text import printable
 from relays.services.audit import Actor
 
 logger = logging.getLogger(__name__)
-_TIMEOUT_S = 5
 # How far the provider's clock may be off.
 _LEEWAY_S = 60
 # RFC 8176: methods that say that there was a second factor.
 _SECOND_FACTORS = {"mfa", "otp", "hwk", "swk"}
+
+
+# What is taken of the provider's metadata. authlib would make settings of its session of them all:
+# a proxy to ask through, certificates that are not looked at.
+_TAKEN = {
+    "_loaded_at",
+    "authorization_endpoint",
+    "id_token_signing_alg_values_supported",
+    "jwks",
+    "jwks_uri",
+    "token_endpoint",
+    "userinfo_endpoint",
+}
+_AMISS = (AuthlibBaseError, RequestException, ValueError, RuntimeError, LookupError, TypeError)
+
+
+class _App(DjangoOAuth2App):  # type: ignore[misc]
+    client_cls = SignOnSession
+
+    def load_server_metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = super().load_server_metadata()
+        for name in metadata.keys() - _TAKEN:
+            del metadata[name]
+        return metadata
+
+
+class _OAuth(OAuth):  # type: ignore[misc]
+    oauth2_client_cls = _App
 
 
 class SignOnRefused(Exception):
@@ -65,7 +93,7 @@ def begin(request: HttpRequest, *, callback: str, again: bool) -> HttpResponse:
     more = {"prompt": "login", "max_age": 0} if again else {}
     try:
         answer: HttpResponse = _client().authorize_redirect(request, callback, **more)
-    except (AuthlibBaseError, RequestException, ValueError, RuntimeError) as error:
+    except _AMISS as error:
         raise _failed(error) from error
     return answer
 
@@ -91,7 +119,7 @@ def finish(request: HttpRequest) -> Proven:
     except JoseError as error:
         logger.warning("The provider's ID token does not hold: %s", error)
         raise SignOnRefused("The provider's ID token does not hold.", proven=True) from error
-    except (AuthlibBaseError, RequestException, ValueError, RuntimeError, LookupError, TypeError) as error:
+    except _AMISS as error:
         raise _failed(error) from error
     return _proven(claims)
 
@@ -180,7 +208,7 @@ def _proven(claims: Mapping[str, Any]) -> Proven:
 def _client() -> Any:
     """Return a client that reads the provider's addresses and keys anew: both may change."""
     configured = _configured()
-    return OAuth().register(
+    return _OAuth().register(
         "sign_on",
         client_id=configured.client_id,
         client_secret=configured.client_secret,
@@ -188,7 +216,7 @@ def _client() -> Any:
         client_kwargs={
             "scope": configured.scope,
             "code_challenge_method": "S256",
-            "default_timeout": _TIMEOUT_S,
+            "issuer": configured.issuer,
         },
     )
 

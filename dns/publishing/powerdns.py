@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from dns.domain.records import TYPES, Change, RecordSet, plain
 from dns.domain.weights import is_slot
 from dns.lookup import WITHIN_S, BadAnswer, Reading
 from dns.publishing import Moved
+from relays.remote.dialling import dial
 from relays.remote.errors import Refused, RemoteError, Unreachable
 
 _MOST_BYTES = 16 * 1024 * 1024
@@ -71,7 +73,7 @@ class PowerDns:
     def _request(self, method: str, body: Any = None) -> Any:
         """Ask once, following no redirect, and take no more than a zone may have."""
         url = urlsplit(self.url)
-        kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(url.scheme)
+        kind = {"http": _Plain, "https": _Encrypted}.get(url.scheme)
         if kind is None or not url.hostname:
             raise Refused(f"{self.url[:80]!r} is not the address of an API.")
         until = time.monotonic() + self.within_s
@@ -103,6 +105,25 @@ class PowerDns:
             return json.loads(text) if text else {}
         except ValueError as error:
             raise BadAnswer(f"The API at {self.url} answers something else than JSON.") from error
+
+
+class _Plain(http.client.HTTPConnection):
+    """A connection to where a machine of ours can be, and nowhere else."""
+
+    def connect(self) -> None:
+        """Dial."""
+        self.sock = dial(self.host, self.port, timeout_s=self.timeout or WITHIN_S)
+
+
+class _Encrypted(_Plain):
+    """The same by TLS, whose certificate must be for the name."""
+
+    default_port = http.client.HTTPS_PORT
+
+    def connect(self) -> None:
+        """Dial, then have the server prove that it is who was named."""
+        super().connect()
+        self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
 
 
 def _read(answer: http.client.HTTPResponse, until: float) -> bytes:

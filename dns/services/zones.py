@@ -5,7 +5,9 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from itertools import pairwise
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -19,6 +21,7 @@ from dns.models import Method, PublishedState, RelayName, Weight, Zone
 from dns.publishing import Publisher
 from dns.publishing.powerdns import PowerDns
 from dns.publishing.rfc2136 import ALGORITHMS, Key, Rfc2136
+from relays.domain.addresses import BadAddress, check_host
 from relays.domain.text import printable
 from relays.models import Operation, Origin, Provider, RelayNameLock
 from relays.remote.errors import RemoteError
@@ -35,17 +38,20 @@ _SERVER = re.compile(r"\A(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<v4>[0-9.]+))(?::(?P<po
 
 
 def parse_server(text: str) -> Server:
-    """Return the server of "192.0.2.53", "192.0.2.53:5300" or "[2001:db8::53]:53". Raises ValidationError.
+    """Return the server of "192.0.2.53:5300", "[2001:db8::53]:53" or an address. Raises ValidationError.
 
     An address and no name: what a name leads to may change between a check and the use.
     """
     found = _SERVER.match(text.strip())
-    if not found:
-        raise ValidationError(f"{text[:60]!r} is not the address of a name server.")
-    port = int(found["port"] or 53)
+    address = (found["v6"] or found["v4"]) if found else text.strip()
+    port = int(found["port"] or 53) if found else 53
     if not 0 < port < 65536:
         raise ValidationError(f"{port} is not a port.")
-    return Server(found["v6"] or found["v4"], port)
+    try:
+        # As it is always written: to the system's resolver "127.1" and "2130706433" are addresses, too.
+        return Server(str(ip_address(address)), port)
+    except ValueError as error:
+        raise ValidationError(f"{text[:60]!r} is not the address of a name server.") from error
 
 
 def servers_of(zone: Zone) -> list[Server]:
@@ -384,19 +390,40 @@ def _check_zone(zone: Zone) -> None:
         raise ValidationError(f"A zone is written by {', '.join(Method.values)}.")
     if not zone.servers:
         raise ValidationError("Name every authoritative server: each is verified.")
+    for server in zone.servers:
+        _check_server(server)
     if zone.method == Method.RFC2136:
-        parse_server(zone.primary)
+        _check_server(zone.primary)
         if zone.tsig_algorithm not in ALGORITHMS:
             raise ValidationError(f"A TSIG key's algorithm is one of {', '.join(ALGORITHMS)}.")
     if zone.method != Method.MANUAL and not zone.sealed_secret:
         raise ValidationError("A secret is needed: the TSIG key's or the API's.")
     if zone.method == Method.RFC2136 and not _KEY_NAME.match(zone.tsig_name):
         raise ValidationError("A TSIG key's name is a domain name: letters, digits, hyphens and dots.")
-    if zone.method == Method.POWERDNS and not re.match(r"\Ahttps?://[^/@?#\s]+\Z", zone.api_url):
-        raise ValidationError("The API's address is http://HOST:PORT or https://HOST:PORT.")
+    if zone.method == Method.POWERDNS:
+        _check_api(zone.api_url)
     foreign = [one for one in zone.allowed_names if one != zone.name and not one.endswith(f".{zone.name}")]
     if foreign:
         raise ValidationError(f"{foreign[0]} is not in the zone {zone.name}.")
+
+
+def _check_server(text: str) -> None:
+    """Refuse what no name server can have; whoever connects looks again."""
+    try:
+        check_host(parse_server(text).address)
+    except BadAddress as error:
+        raise ValidationError(str(error)) from error
+
+
+def _check_api(url: str) -> None:
+    try:
+        place = urlsplit(url)
+        check_host(place.hostname or "")
+        port = place.port
+    except ValueError as error:
+        raise ValidationError(f"The API's address: {error}") from error
+    if not re.match(r"\Ahttps?://[^/@?#\s]+\Z", url) or port == 0:
+        raise ValidationError("The API's address is http://HOST:PORT or https://HOST:PORT.")
 
 
 def _checked_name(name: str) -> str:

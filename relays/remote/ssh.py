@@ -17,6 +17,7 @@ from pathlib import Path
 
 import paramiko
 
+from relays.remote.dialling import dial
 from relays.remote.errors import Incomplete, KeyChanged, Refused, Unreachable
 
 # paramiko's own thread logs tracebacks of what is raised here anyway.
@@ -258,7 +259,7 @@ class _ReadAhead(socket.socket):
 
 def _dial(address: str, port: int, limits: Limits, deadline: float) -> socket.socket:
     try:
-        sock = socket.create_connection((address, port), timeout=min(limits.connect_s, _left(deadline)))
+        sock = dial(address, port, timeout_s=min(limits.connect_s, _left(deadline)))
     except TimeoutError as error:
         raise Unreachable(f"{address} port {port}: no answer within {limits.connect_s:.0f} s.") from error
     except (OSError, UnicodeError) as error:

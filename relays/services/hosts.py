@@ -1,21 +1,18 @@
 """Hosts: adding one with its key pinned, changing, removing, and asking for a poll."""
 
-import ipaddress
 import re
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from relays.domain.addresses import BadAddress, check_host
 from relays.models import Host
 from relays.remote import keys, ssh
 from relays.services import dispatch
 from relays.services.audit import SYSTEM, Actor, Subject, record_change
 from relays.services.collect import QUEUE, TASK, interval_s
 
-_HOST_NAME = re.compile(r"\A(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?\Z")
-# The resolver would take it for an IPv4 address written in another way.
-_ENDS_IN_A_NUMBER = re.compile(r"(?:\A|\.)(?:\d+|0[xX][0-9A-Fa-f]*)\.?\Z")
 _USER = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
 
 
@@ -159,15 +156,7 @@ def _check(host: Host) -> None:
 
 
 def _check_address(text: str) -> None:
-    """Raise ValidationError unless this is a host name, or an address that some machine can have."""
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        if len(text) > 253 or not _HOST_NAME.match(text) or _ENDS_IN_A_NUMBER.search(text):
-            raise ValidationError(
-                {"ssh_address": "Give a host name or an IP address, without a port."}
-            ) from None
-        return
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-        raise ValidationError({"ssh_address": f"{text} is no address that a relay host can have."})
+        check_host(text)
+    except BadAddress as error:
+        raise ValidationError({"ssh_address": str(error)}) from error

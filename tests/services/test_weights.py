@@ -543,9 +543,23 @@ def test_nothing_is_taken_over_or_removed_while_an_operation_changes_it(msn: Rel
         ({"servers": []}, "every authoritative server"),
         ({"servers": ["ns.example.org"]}, "is not the address of a name server"),
         ({"servers": ["192.0.2.1:99999"]}, "is not a port"),
+        ({"servers": ["127.1"]}, "is not the address of a name server"),
+        ({"servers": ["2852039166"]}, "is not the address of a name server"),
+        ({"servers": ["169.254.169.254"]}, "no address that a machine of ours can have"),
+        ({"servers": ["192.0.2.53", "[fe80::1]:53"]}, "no address that a machine of ours can have"),
+        ({"primary": "[::ffff:a9fe:a9fe]"}, "no address that a machine of ours can have"),
         ({"allowed_names": ["msn.example.net"]}, "is not in the zone"),
         ({"tsig_algorithm": "hmac-md5"}, "algorithm is one of"),
         ({"method": "powerdns", "api_url": "file:///etc/passwd"}, "The API's address"),
+        ({"method": "powerdns", "api_url": "gopher://192.0.2.1:8081"}, "The API's address is"),
+        (
+            {"method": "powerdns", "api_url": "http://169.254.169.254"},
+            "no address that a machine of ours can",
+        ),
+        ({"method": "powerdns", "api_url": "http://[fd00:ec2::254]:80"}, "no address that a machine of ours"),
+        ({"method": "powerdns", "api_url": "http://2852039166:8081"}, "Give a host name or an IP address"),
+        ({"method": "powerdns", "api_url": "http://ns.example.org:99999"}, "The API's address: Port"),
+        ({"method": "powerdns", "api_url": "http://[::1"}, "The API's address: Invalid IPv6 URL"),
         ({"method": "nsupdate"}, "is written by"),
         ({"secret": None}, "A secret is needed"),
     ],
@@ -558,6 +572,13 @@ def test_a_zone_that_cannot_be_is_refused(changes: dict[str, Any], why: str) -> 
     with pytest.raises(ValidationError, match=why):
         zones.zone_save(**settings | changes)
     assert not Zone.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["192.0.2.53", "192.0.2.53:5300", "2001:db8::53", "[2001:db8::53]:5300"])
+def test_the_address_of_a_name_server_reads_back_as_it_is_kept(text: str) -> None:
+    server = zones.parse_server(text)
+    assert str(server) == text
+    assert zones.parse_server(f"[{server.address}]:53" if ":" in server.address else server.address)
 
 
 def test_a_relay_name_that_serves_nothing_is_not_taken_over(zone: Zone) -> None:

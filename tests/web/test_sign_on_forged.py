@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,8 @@ class Forger(ThreadingHTTPServer):
         self.claims: dict[str, Any] = {}
         self.sign: Callable[[dict[str, Any]], str | None] = by(KEY)
         self.userinfo: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.asked: list[str] = []
 
     def answer(self, path: str) -> dict[str, Any]:
         if path.endswith("openid-configuration"):
@@ -50,7 +53,7 @@ class Forger(ThreadingHTTPServer):
                 "userinfo_endpoint": f"{self.issuer}/userinfo",
                 "jwks_uri": f"{self.issuer}/keys",
                 "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"],
-            }
+            } | self.metadata
         if path == "/keys":
             return {"keys": [KEY.as_dict(private=False)]}
         if path == "/userinfo":
@@ -74,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Forger
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         body = json.dumps(self.server.answer(self.path)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -104,14 +108,27 @@ def cut_off(claims: dict[str, Any]) -> str:
     return by(KEY)(claims)[:-4]
 
 
-@pytest.fixture
-def forger() -> Iterator[Forger]:
+@contextmanager
+def serving() -> Iterator[Forger]:
     with Forger() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def forger() -> Iterator[Forger]:
+    with serving() as server:
         roles = {"staff": "viewer"}
         with override_settings(SIGN_ON=SignOnSettings(server.issuer, "relay-fleet", SECRET, roles)):
             yield server
-        server.shutdown()
+
+
+@pytest.fixture
+def inside() -> Iterator[Forger]:
+    """Something on this machine that is not the provider."""
+    with serving() as server:
+        yield server
 
 
 def come_back(client: Client, forger: Forger) -> int:
@@ -204,3 +221,45 @@ def test_a_second_factor_that_the_provider_asked_for_counts_here(client: Client,
     with override_settings(REQUIRE_TOTP=True):
         come_back(client, forger)
         assert client.session["second_factor"] is True
+
+
+@pytest.mark.parametrize("named", ["token_endpoint", "jwks_uri"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://localhost:{port}/",
+        "https://127.0.0.1:{port}/",
+        "http://127.1:{port}/",
+        "//localhost:{port}/",
+        "https://169.254.169.254/",
+        "http://[::ffff:127.0.0.1]:{port}/",
+        "file:///etc/passwd",
+        7,
+    ],
+)
+def test_the_provider_sends_the_console_nowhere_else(
+    client: Client, forger: Forger, inside: Forger, named: str, place: object
+) -> None:
+    forger.metadata = {named: place.format(port=inside.server_port) if isinstance(place, str) else place}
+    assert come_back(client, forger) == 400
+    assert inside.asked == []
+    assert not User.objects.exists()
+
+
+def test_the_provider_sets_nothing_of_how_it_is_asked(client: Client, forger: Forger, inside: Forger) -> None:
+    forger.metadata = {
+        "proxies": {"http": f"http://127.0.0.1:{inside.server_port}"},
+        "client_id": "another",
+        "issuer": f"http://localhost:{inside.server_port}",
+    }
+    assert come_back(client, forger) == 302
+    assert inside.asked == []
+    assert "/token" in forger.asked
+
+
+@pytest.mark.parametrize("answer", [[], 7, None, "text"])
+def test_metadata_that_are_none_let_nobody_in(
+    client: Client, forger: Forger, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setattr(forger, "answer", lambda path: answer)
+    assert client.get("/login/sign-on/").status_code == 400
