@@ -123,6 +123,101 @@ def random_request(dice: random.Random) -> bytes:
     return bytes(text[: dice.randrange(len(text))] if dice.random() < 0.1 else text)
 
 
+# What a shell, an option's parser or a map would make something else of. Nothing may ever make the file.
+CANARY = "/run/made-by-a-request"
+_TURNED = [
+    f";touch {CANARY}",
+    f"$(touch {CANARY})",
+    f"`touch {CANARY}`",
+    f"\ntouch {CANARY}\n",
+    f"|touch {CANARY}",
+    "\0",
+    " -f",
+    "\n* drain:[9.9.9.9]",
+    "/../../../../etc/passwd",
+]
+_MESSAGE = {"domain": "hotmail.com", "limit": 5}
+_PEER = {"address": "127.0.0.1", "port": 2526}
+_READ: list[tuple[str, dict[str, Any]]] = [
+    ("hello", {}),
+    ("inventory", {}),
+    ("snapshot", {"instances": ["msn-a"], "domains": 5, "replies": 5}),
+    ("queue.list", {"instance": "msn-a", **_MESSAGE}),
+    ("queue.groups", {"instance": "msn-a", "queues": ["deferred"], "limit": 5}),
+    ("queue.pick", {"instance": "msn-a", "sender": "list@lists.example", "most": 100}),
+    ("log.read", {"cursors": {"journal": {"v": 1, "journal": "s=a;i=1"}}, "fleet": [], "seconds": 1}),
+    ("log.read", {"cursors": {"/var/log/postfix-msn-a.log": None}, "seconds": 1}),
+    ("log.search", {"texts": ["to=<a@hotmail.com>"], "since": 1, "until": 2, "budget_ms": 50}),
+    ("log.search", {"ids": ["4jWKWh04b5z1T1"], "limit": 5, "budget_ms": 50}),
+    ("journal.read", {"limit": 5}),
+    ("redirect.status", {}),
+    ("flush.scan", {"instance": "msn-a", "domains": ["hotmail.com"], "counts_only": True}),
+    ("flush.log", {"instance": "msn-a", "role": "source", "at_end": True}),
+]
+_CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("queue.run", {"instance": "msn-a", "domain": None}),
+    ("queue.run", {"instance": "msn-a", "domain": "hotmail.com"}),
+    ("instance.reload", {"instance": "msn-a"}),
+    *(
+        (f"message.{action}", {"instance": "msn-a", "items": "some"})
+        for action in ("hold", "release", "retry", "requeue", "expire", "delete")
+    ),
+    ("redirect.set", {"instance": "msn-a", "to": _PEER, "domains": ["hotmail.com"], "lease_s": 60}),
+    ("redirect.renew", {"instance": "msn-a", "lease_s": 60}),
+    ("redirect.clear", {"instance": "msn-a"}),
+    ("flush.retry", {"instance": "msn-a", "domains": ["hotmail.com"]}),
+    ("flush.retry", {"instance": "msn-a", "ids": "some"}),
+]
+_OTHER_WRITES: list[tuple[str, dict[str, Any]]] = [
+    ("op.result", {"req_id": "request-000001", "instance": "msn-a"}),
+    ("audit.anchor", {"seq": 1, "hash": "0" * 64}),
+    ("write.check", {}),
+    ("message.headers", {"instance": "msn-a", "id": "one"}),
+    ("flush.preflight", {"instance": "msn-a", "to": _PEER, "sender": "", "recipients": ["a@hotmail.com"]}),
+]
+
+
+def nearly_right_request(dice: random.Random, door: str, messages: list[Any]) -> bytes:
+    """Return a request that a door takes, in half of all cases with something in it turned into an attack.
+
+    door: `read` or `write`; messages: as `queue.pick` names them.
+    """
+    verb, args = dice.choice(_READ if door == "read" else [*_CHANGES, *_OTHER_WRITES])
+    some = dice.sample(messages, min(len(messages), 2))
+    fields: dict[str, Any] = {
+        "v": 1,
+        "req_id": f"request-{dice.getrandbits(64):016x}",
+        "verb": verb,
+        "args": {**args, **_named(args, some)},
+    }
+    if verb in dict(_CHANGES):
+        fields |= {"op_id": "op-1", "fence": 1}
+    if dice.random() < 0.5:
+        _turn(dice, fields)
+    return json.dumps(fields).encode()
+
+
+def _named(args: dict[str, Any], some: list[Any]) -> dict[str, Any]:
+    """Return the arguments that name messages which are there."""
+    named = {"items": some, "ids": [item[0] for item in some], "id": some[0][0] if some else ""}
+    return {key: value for key, value in named.items() if args.get(key) in ("some", "one")}
+
+
+def _turn(dice: random.Random, fields: dict[str, Any]) -> None:
+    """Replace, lengthen or take away something, however deep it lies."""
+    place: Any = fields
+    key: Any = dice.choice([*fields, "args", "args"])
+    while isinstance(place[key], dict | list) and place[key] and dice.random() < 0.8:
+        place = place[key]
+        key = dice.choice(list(place) if isinstance(place, dict) else range(len(place)))
+    if isinstance(place[key], str) and dice.random() < 0.7:
+        place[key] = dice.choice(["", "-", "../"]) + place[key] + dice.choice(_TURNED)
+    elif isinstance(place, dict) and dice.random() < 0.2:
+        del place[key]
+    else:
+        place[key] = dice.choice(_VALUES)
+
+
 def answer_all(count: int, seed: str) -> dict[str, Any]:
     """Have relayctl answer that many requests in a process of its own, as nobody; tell what went wrong.
 

@@ -1,9 +1,17 @@
 """60 of the acceptance tests: whatever is asked of relayctl, it answers whole, and runs nothing it may not.
 
-A seeded sample; `./run bench attacks` asks 100,000 times.
+Seeded samples; `./run bench attacks` asks 100,000 times.
 """
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent.sandbox import Sandbox
 from tests.hostile_requests import answer_all
+from tests.traced_relayctl import CLEAN, STRACE, fuzz, make_host, unexpected
 
 # What it runs to look at Postfix; none of it changes anything.
 LOOKING = {"postconf", "postmulti", "postqueue", "journalctl", "postfix"}
@@ -14,3 +22,65 @@ def test_60_random_requests_are_answered_whole_and_run_nothing_else() -> None:
     assert found["wrong"] == []
     assert set(found["commands"]) <= LOOKING
     assert len(found["codes"]) >= 3
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path_factory.mktemp("traced") / "host") as sandbox:
+        make_host(sandbox)
+        yield sandbox
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("door", "programs"),
+    [
+        ("read", {"postconf", "postmulti", "postqueue", "journalctl"}),
+        ("write", {"postconf", "postmulti", "postqueue", "postsuper", "postfix"}),
+    ],
+)
+def test_60_on_a_host_only_known_command_lines_are_executed(
+    host: Sandbox, door: str, programs: set[str]
+) -> None:
+    found = fuzz(host, door, 200, "60")
+    assert found.wrong == []
+    assert {Path(program).name for program in found.programs} >= programs
+    assert {"ok", "bad_request", "refused"} <= found.codes.keys()
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "what"),
+    [
+        (["/usr/sbin/postmulti", "-l"], CLEAN, ""),
+        (
+            ["/usr/sbin/postmulti", "-l"],
+            {**CLEAN, "LD_PRELOAD": "/tmp/x.so"},
+            "more than a clean environment",
+        ),
+        (["/usr/sbin/postmulti", "-l", ";id"], CLEAN, "not among what relayctl may run"),
+        (["/usr/sbin/postmulti", "-l\n"], CLEAN, "not among what relayctl may run"),
+        (["/usr/sbin/postconf", "-xc", "/etc/postfix", "a b"], CLEAN, "not among what relayctl may run"),
+        (["postmulti", "-l"], CLEAN, "not among what relayctl may run"),
+        (["/bin/sh", "-c", "/usr/sbin/postmulti -l"], CLEAN, "not among what relayctl may run"),
+        (["/usr/bin/env", "/usr/sbin/postmulti", "-l"], CLEAN, "follows from what it runs"),
+        (["/usr/bin/no-such-program"], CLEAN, "not among what relayctl may run"),
+    ],
+)
+def test_whatever_else_is_executed_is_found(
+    tmp_path: Path, command: list[str], environment: dict[str, str], what: str
+) -> None:
+    loop = (
+        "import os, subprocess\n"
+        "if os.fork() == 0:\n"
+        "    try:\n"
+        f"        subprocess.run({command!r}, env={environment!r}, capture_output=True)\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    trace = tmp_path / "trace"
+    subprocess.run([*STRACE, "-o", str(trace), "/usr/bin/python3", "-I", "-c", loop], check=True)
+    found = unexpected(trace.read_text())
+    assert bool(found) == bool(what)
+    assert all(any(what in one for one in found) for _ in found)
