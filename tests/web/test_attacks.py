@@ -19,7 +19,7 @@ from relays.models import AuditEvent, Host, Instance, Operation
 from relays.models.operation import OperationState
 from relays.services import operations
 from tests.factories import host_make, instance_make
-from tests.hostile_forms import HOSTILE, place_of, send
+from tests.hostile_forms import HOSTILE, make_world, send
 from tests.people import PASSWORD, browser_of, user_make
 from tests.two_steps import FarSide, TwoSteps, registered
 from tests.web.test_roles import ROUTES, address
@@ -321,8 +321,10 @@ def guess(browser: Client, forwarded: str, peer: str, password: str = "guess") -
 
 
 # 60: whatever is posted, nothing breaks; `./run bench attacks` posts 50,000.
-def test_60_random_forms_break_no_page(instance: Instance, far: FarSide) -> None:
+def test_60_random_forms_break_no_page(far: FarSide) -> None:
     dice = random.Random(60)
-    browser = browser_of("anna", "administrator")
-    place = place_of(instance)
-    assert [broken for _ in range(400) if (broken := send(browser, place, dice))] == []
+    world = make_world()
+    assert len(world.forms) > 30
+    assert [broken for _ in range(500) if (broken := send(world, dice))] == []
+    # Some got as far as the change that they ask for.
+    assert AuditEvent.objects.filter(phase="succeeded").values("action").distinct().count() > 5
