@@ -17,10 +17,12 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client, override_settings
 
+from dns.services import zones
 from fleet import second_factor, totp
 from relays.models import Operation
 from relays.remote import keys
 from relays.services import operations
+from relays.services.audit import SYSTEM
 from tests.factories import host_make, instance_make
 from tests.people import browser_of, user_make
 from tests.two_steps import TwoSteps, registered
@@ -124,6 +126,7 @@ def use_everything() -> tuple[dict[str, str], list[str]]:
     data = {"plan_hash": operation.plan_hash, "reason": "canary"}
     look(browser.post(f"/operations/{operation.pk}/confirm/", data))
     operations.run(operation_id=operation.pk)
+    secrets |= zone_secrets(browser, look)
     arguments: dict[str, object] = {"host": "rustin", "instance": instance.pk, "operation": operation.pk}
     for name, (method, _) in ROUTES.items():
         if method == "GET" and name != "relayctl":
@@ -133,6 +136,29 @@ def use_everything() -> tuple[dict[str, str], list[str]]:
     call_command("relay", "key", "--json")
     call_command("audit", "export")
     return secrets, pages
+
+
+def zone_secrets(browser: Client, look: Callable[[Any], None]) -> dict[str, str]:
+    """Keep a zone for each way to publish, and have its doctor use its secret where nobody listens."""
+    planted = {
+        "rfc2136": base64.b64encode(b"canary-Zq7-secret-of-a-TSIG-key!").decode(),
+        "powerdns": "canary-Zq7-key-of-an-API",
+    }
+    for method, secret in planted.items():
+        zone = zones.zone_save(
+            name=f"{method}.example.org",
+            method=method,
+            servers=["127.0.0.1:1"],
+            allowed_names=[f"msn.{method}.example.org"],
+            tsig_name="fleet-key",
+            api_url="http://127.0.0.1:1",
+            secret=secret,
+            actor=SYSTEM,
+        )
+        look(browser.post(f"/zones/{zone.pk}/doctor/"))
+    with pytest.raises(SystemExit):
+        call_command("dns", "check", "--json")
+    return {f"secret of {method}": secret for method, secret in planted.items()}
 
 
 def key_material() -> dict[str, str]:
