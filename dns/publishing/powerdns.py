@@ -2,8 +2,12 @@
 
 import http.client
 import json
+import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -80,14 +84,15 @@ class PowerDns:
         connection = kind(url.hostname, url.port, timeout=self.within_s)
         path = f"{url.path.rstrip('/')}/api/v1/servers/{quote(self.server_id, safe='')}"
         try:
-            connection.request(
-                method,
-                f"{path}/zones/{quote(plain(self.zone), safe='')}.",
-                body=None if body is None else json.dumps(body),
-                headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
-            )
-            answer = connection.getresponse()
-            text = _read(answer, until)
+            with _ended(connection, self.within_s):
+                connection.request(
+                    method,
+                    f"{path}/zones/{quote(plain(self.zone), safe='')}.",
+                    body=None if body is None else json.dumps(body),
+                    headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
+                )
+                answer = connection.getresponse()
+                text = _read(answer, until)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"The API at {self.url} did not answer: {error}.") from error
         finally:
@@ -108,11 +113,13 @@ class PowerDns:
 
 
 class _Plain(http.client.HTTPConnection):
-    """A connection to where a machine of ours can be, and nowhere else."""
+    """A connection to where a machine of ours can be. link: its socket, also once the answer alone has it."""
+
+    link: socket.socket | None = None
 
     def connect(self) -> None:
         """Dial."""
-        self.sock = dial(self.host, self.port, timeout_s=self.timeout or WITHIN_S)
+        self.link = self.sock = dial(self.host, self.port, timeout_s=self.timeout or WITHIN_S)
 
 
 class _Encrypted(_Plain):
@@ -123,7 +130,25 @@ class _Encrypted(_Plain):
     def connect(self) -> None:
         """Dial, then have the server prove that it is who was named."""
         super().connect()
-        self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+        self.link = self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+
+@contextmanager
+def _ended(connection: _Plain, within_s: float) -> Iterator[None]:
+    """End the connection when the time is over: a socket's own timeout begins anew with each byte."""
+
+    def end() -> None:
+        if connection.link is not None:
+            with suppress(OSError):
+                # Below TLS, which must not be taken apart while another thread reads.
+                socket.socket.shutdown(connection.link, socket.SHUT_RDWR)
+
+    timer = threading.Timer(within_s, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _read(answer: http.client.HTTPResponse, until: float) -> bytes:
@@ -132,8 +157,9 @@ def _read(answer: http.client.HTTPResponse, until: float) -> bytes:
         text += chunk
         if len(text) > _MOST_BYTES:
             raise BadAnswer("The zone is larger than 16 MiB: write it by RFC 2136.")
-        if time.monotonic() > until:
-            raise TimeoutError("it took too long")
+    # Where no length was told, the end of a connection that we ended looks like the answer's.
+    if time.monotonic() > until:
+        raise TimeoutError("it took too long")
     return bytes(text)
 
 

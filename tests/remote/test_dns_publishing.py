@@ -1,5 +1,6 @@
 """One suite for every way to publish, on real name servers: all is guarded, told and never half done."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -298,3 +299,32 @@ def test_an_answer_that_is_no_answer_is_told(answer: bytes, error: type[Exceptio
         threading.Thread(target=serve, daemon=True).start()
         with pytest.raises(error):
             read_name(Server("127.0.0.1", listener.getsockname()[1]), zone=ZONE, name=MSN, within_s=5)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ],
+    ids=["headers", "body", "body without a length"],
+)
+def test_an_api_that_answers_byte_by_byte_is_left_in_time(head: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            link, _ = listener.accept()
+            with link, contextlib.suppress(OSError):
+                link.recv(4096)
+                link.sendall(head)
+                while True:
+                    link.sendall(b"1")
+                    time.sleep(0.1)
+
+        threading.Thread(target=serve, daemon=True).start()
+        api = PowerDns(f"http://127.0.0.1:{listener.getsockname()[1]}", API_KEY, ZONE, within_s=1)
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="did not answer"):
+            api.read(MSN)
+        assert time.monotonic() - began < 4
