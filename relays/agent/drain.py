@@ -17,7 +17,7 @@ SERVICE = "drain"
 DIRECTORY = "/var/lib/relay-fleet/redirects"
 _TYPE = "texthash"
 _EMPTY_SINCE = "# The redirect of a flush; made and emptied by relayctl. Empty: no redirect is on.\n"
-_PLACE = r"\[([0-9a-fA-F:.]+)\]:(\d{1,5})"
+_PLACE = r"\[(?:ipv6:)?([0-9a-fA-F:.]+)\]:(\d{1,5})"
 # A service that there is none of: qmgr(8) defers what is for it, without a try. By retry: or error: smtpd(8)
 # would refuse new mail for it, as it does by those names alone.
 PAUSED_SERVICE = "drain-paused"
@@ -26,10 +26,14 @@ _SPLIT = re.compile(r"[\s,]+")
 
 
 class Facts(NamedTuple):
-    """An instance's settings as far as flushes need them; drain: that service's own, {} for none."""
+    """An instance's settings as far as flushes need them.
+
+    drain: that service's own, {} for none; tls: the smtp_tls_security_level that it shall have.
+    """
 
     settings: dict[str, str]
     drain: dict[str, str]
+    tls: str
     bind_addresses: list[str]
     bind_addresses6: list[str]
 
@@ -66,6 +70,8 @@ def facts(config_dir: str) -> Facts:
         "queue_directory",
         "myhostname",
         "inet_interfaces",
+        "inet_protocols",
+        "smtp_tls_security_level",
         "smtp_bind_address",
         "smtp_bind_address6",
         "smtp_helo_name",
@@ -78,6 +84,7 @@ def facts(config_dir: str) -> Facts:
     return Facts(
         settings,
         drain,
+        _tls_level(settings["smtp_tls_security_level"], overrides.get(("smtp", "smtp_tls_security_level"))),
         inventory.bound_by_smtp(settings, overrides, "smtp_bind_address"),
         inventory.bound_by_smtp(settings, overrides, "smtp_bind_address6"),
     )
@@ -113,11 +120,19 @@ def _drain_problems(config_dir: str, found: Facts) -> list[str]:
 def drain_settings(found: Facts) -> dict[str, str]:
     """Return what the service `drain` must have: of the instance's own address, and no bounce from it."""
     wanted = {"soft_bounce": "yes", "syslog_name": f"{found.settings['syslog_name']}/{SERVICE}"}
+    wanted["smtp_tls_security_level"] = found.tls
     if found.bind_addresses:
         wanted["smtp_bind_address"] = found.bind_addresses[0]
     if found.bind_addresses6:
         wanted["smtp_bind_address6"] = found.bind_addresses6[0]
     return wanted
+
+
+def _tls_level(of_instance: str, of_smtp: str | None) -> str:
+    """Return how the drain encrypts: as the service smtp does, and wherever it is offered at the least."""
+    if of_smtp is not None:
+        return of_smtp
+    return "may" if of_instance in ("", "none") else of_instance
 
 
 def has_drain(config_dir: str) -> bool:
@@ -146,7 +161,8 @@ def map_text(redirect: Redirect | None) -> str:
     """Return the content of a redirect map."""
     if redirect is None:
         return _EMPTY_SINCE
-    place = f"[{redirect.address}]:{redirect.port}"
+    # smtp(8), "SMTP DESTINATION SYNTAX": an IPv6 address must be formatted as [ipv6:address].
+    place = f"[{'ipv6:' if ':' in redirect.address else ''}{redirect.address}]:{redirect.port}"
     to = f"{PAUSED_SERVICE if redirect.paused else SERVICE}:{place}"
     return _EMPTY_SINCE + "".join(f"{domain} {to}\n" for domain in redirect.domains)
 

@@ -110,9 +110,10 @@ def _service_changes(place: postfix.Place, found: Facts, options: argparse.Names
 
 def _like_smtp(place: postfix.Place) -> dict[str, str]:
     """Return what the service smtp has of its own: the drain greets and encrypts alike."""
-    kept = {name: value for (service, name), value in postfix.service_overrides(place.config_dir).items()
-            if service == "smtp" and name != "syslog_name"}  # fmt: skip
-    return {"smtp_tls_security_level": "may", **kept}
+    overrides = postfix.service_overrides(place.config_dir).items()
+    return {
+        name: value for (service, name), value in overrides if service == "smtp" and name != "syslog_name"
+    }
 
 
 def _map_changes(place: postfix.Place, found: Facts) -> list[Change]:

@@ -70,8 +70,11 @@ def _over_there(found: Facts, peer: Peer, sender: str, recipients: list[str]) ->
     is_v6 = ":" in peer.address
     bound = (found.bind_addresses6 if is_v6 else found.bind_addresses)[:1]
     name = found.settings["smtp_helo_name"] or found.settings["myhostname"]
+    family, protocol = ("IPv6", "ipv6") if is_v6 else ("IPv4", "ipv4")
+    if not {protocol, "all"} & set(found.settings["inet_protocols"].replace(",", " ").lower().split()):
+        return [_check("reaches", False, f"its inet_protocols leave {family} out: Postfix would not try",
+                       f"add {protocol} there and start it anew, or choose another target")]  # fmt: skip
     if not bound:
-        family = "IPv6" if is_v6 else "IPv4"
         return [_check("reaches", False, f"the instance has no {family} address of its own",
                        "choose a target that it can reach")]  # fmt: skip
     try:

@@ -23,6 +23,11 @@ class Peer:
     address: str
     port: int = 25
 
+    @property
+    def nexthop(self) -> str:
+        """How a transport map names it: smtp(8), "SMTP DESTINATION SYNTAX"."""
+        return f"[{'ipv6:' if ':' in self.address else ''}{self.address}]:{self.port}"
+
     def as_json(self) -> dict[str, Any]:
         """Return the peer as a request names it."""
         return {"address": self.address, "port": self.port}

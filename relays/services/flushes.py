@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -212,11 +213,28 @@ def ends_of(source: Instance, params: Mapping[str, Any]) -> Ends:
         raise PlanRefused("The instance that the mail shall go to is gone.")
     if target.pk == source.pk:
         raise PlanRefused("The mail is there already: choose another instance.")
-    here, there = source.addresses.first(), target.addresses.first()
-    if here is None or there is None:
-        lacking = source if here is None else target
-        raise PlanRefused(f"{lacking.name} sends from no address of its own: set smtp_bind_address there.")
-    return Ends(source, target, Peer(there.ip), here.ip)
+    here, there = _by_family(source), _by_family(target)
+    for lacking, known in ((source, here), (target, there)):
+        if not known:
+            raise PlanRefused(
+                f"{lacking.name} sends from no address of its own: set smtp_bind_address there."
+            )
+    family = next((family for family in (4, 6) if family in here and family in there), None)
+    if family is None:
+        raise PlanRefused(
+            f"{source.name} has an IPv{min(here)} address alone, {target.name} an IPv{min(there)} address: no"
+            f" path leads there. Choose another target, or set smtp_bind_address{'6' if 6 in there else ''}"
+            f" at {source.name}."
+        )
+    return Ends(source, target, Peer(there[family]), here[family])
+
+
+def _by_family(instance: Instance) -> dict[int, str]:
+    """Return an instance's first own address of each family, 4 and 6."""
+    found: dict[int, str] = {}
+    for address in instance.addresses.all():
+        found.setdefault(ip_address(address.ip).version, address.ip)
+    return found
 
 
 def _refuse_while_redirected(ends: Ends) -> None:
@@ -267,7 +285,7 @@ def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | No
         f"{plural(scanned.messages, 'message')} for {_words(domains)} go from {source} to {target},"
         f" which sends them on{at_most}. It takes about {span(takes_s)}; then {source} has its own way back.",
         commands=[
-            *([domain, f"drain:{to}"] for domain in domains),
+            *([domain, f"drain:{ends.peer.nexthop}"] for domain in domains),
             ["postfix", "reload"],
             *([["postqueue", "-i", "ID"]] if rate else (["postqueue", "-s", domain] for domain in named)),
         ],
@@ -278,8 +296,23 @@ def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | No
             "to": to,
             "domains": domains,
         },
-        notes=[*_staying(ends, scanned, peer), *_slowly(ends, rate, takes_s), *_side_effects(ends, scanned)],
+        notes=[
+            *_encryption(ends, peer),
+            *_staying(ends, scanned, peer),
+            *_slowly(ends, rate, takes_s),
+            *_side_effects(ends, scanned),
+        ],
     )
+
+
+def _encryption(ends: Ends, peer: PeerFacts | None) -> Iterator[str]:
+    if peer is not None:
+        offers = (
+            "offers TLS, which is used"
+            if peer.starttls
+            else "offers no TLS: the mail goes there in the clear"
+        )
+        yield f"{ends.target.name} {offers}."
 
 
 def _staying(ends: Ends, scanned: Scanned, peer: PeerFacts | None) -> Iterator[str]:

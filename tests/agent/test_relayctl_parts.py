@@ -545,8 +545,8 @@ class _Mute(socketserver.StreamRequestHandler):
 
 
 def test_a_target_that_does_not_say_its_name_has_another_one() -> None:
-    settings = {"smtp_helo_name": "", "myhostname": "msn-a.relay.example"}
-    found = drain.Facts(settings, {}, ["127.0.0.1"], [])
+    settings = {"smtp_helo_name": "", "myhostname": "msn-a.relay.example", "inet_protocols": "all"}
+    found = drain.Facts(settings, {}, "may", ["127.0.0.1"], [])
     with socketserver.TCPServer(("127.0.0.1", 0), _Mute) as target:
         threading.Thread(target=target.handle_request).start()
         peer = Peer("mute", "127.0.0.1", target.server_address[1])

@@ -67,9 +67,13 @@ def change(host: Sandbox, verb: str, *, op_id: str = "op-1", **args: Any) -> Ans
     return ask(host, sent)
 
 
-def put_on(host: Sandbox, *domains: str, lease_s: int = 60, **more: Any) -> Answered:
+def put_on(host: Sandbox, *domains: str, **more: Any) -> Answered:
+    return put_on_to(host, TO, *domains, **more)
+
+
+def put_on_to(host: Sandbox, to: dict[str, Any], *domains: str, lease_s: int = 60, **more: Any) -> Answered:
     return change(
-        host, "redirect.set", to=TO, domains=list(domains or ("hotmail.com",)), lease_s=lease_s, **more
+        host, "redirect.set", to=to, domains=list(domains or ("hotmail.com",)), lease_s=lease_s, **more
     )
 
 
