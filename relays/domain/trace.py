@@ -149,8 +149,8 @@ def _program_and_text(line: FoundLine) -> tuple[str, str]:
     match = LINE.match(line.text.encode("utf-8", "replace"))
     if match is None:
         return "", ""
-    program = match[3].decode("ascii", "replace").partition("[")[0].rpartition("/")[2]
-    return program, match[4].decode("utf-8", "replace")
+    program = match[3].decode("ascii", "replace").rpartition("/")[2]
+    return program, match[5].decode("utf-8", "replace")
 
 
 def _rank(program: str, text: str) -> int:
