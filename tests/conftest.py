@@ -16,6 +16,8 @@ from coverage.exceptions import NoDataError
 from django.conf import settings
 from django.db import connections
 from django.test import override_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from tests.servers import PostgreSQL, RabbitMQ, Redis
@@ -30,6 +32,10 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
 
 # The browser's fixtures, for tests/browser/ and for the lab's own look at a page: Chromium starts once.
 pytest_plugins = ["tests.browser.visits"]
+
+# That a machine is busy is no fault of what makes the values.
+hypothesis_settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("busy")
 
 PURE_CODE = ("relays/domain", "relays/agent", "dns/domain")
 PURE_CODE_COVERED_PERCENT = 95

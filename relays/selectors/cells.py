@@ -39,7 +39,7 @@ _REDIRECT = '<span class="sub redirect tone-{tone}">redirected {figures}</span>'
 # Beside the cell's own link, for one in another cannot be.
 _QUEUE = (
     '<a class="to-queue" href="{url}" title="Work the deferred mail of {name}">'
-    'queue<span class="visually-hidden"> of {name}</span></a>'
+    'queue<span class="visually-hidden"> of the deferred mail of {name}</span></a>'
 )
 _ACTIONS = '<span class="acts{lasting}">{buttons}</span>'
 _NO_FIGURES = markup('<span class="asof">no figures yet</span>')

@@ -454,20 +454,19 @@ def test_a_snapshot_tells_of_a_redirect_that_is_on_and_of_none_otherwise(host: S
     assert (told()["to"], told()["op_id"]) == ("[127.0.0.1]:2526", "op-1")
 
 
-@pytest.mark.parametrize("verb", ["redirect.set", "redirect.pause", "redirect.resume", "redirect.clear"])
+# To go on is the same change the other way round.
+@pytest.mark.parametrize("verb", ["redirect.set", "redirect.pause", "redirect.clear"])
 @pytest.mark.usefixtures("unmeasured")
 def test_killed_at_every_point_the_map_is_the_old_or_the_new_and_the_guard_ends_it(
     host: Sandbox, verb: str
 ) -> None:
     whole = ["hotmail.com drain:[127.0.0.1]:2526"]
     paused = ["hotmail.com drain-paused:[127.0.0.1]:2526"]
-    may_be = {"redirect.pause": (whole, paused), "redirect.resume": (whole, paused)}.get(verb, ([], whole))
+    may_be = (whole, paused) if verb == "redirect.pause" else ([], whole)
     for left in range(60):
         host.inside(f"{STATE}/instances/msn-a/pace.json").unlink(missing_ok=True)
         if verb != "redirect.set":
             put_on(host)
-        if verb == "redirect.resume":
-            change(host, "redirect.pause")
         host.write("/run/fault", f"{left} fsync rename")
         args = {"instance": "msn-a"} | (
             {"to": TO, "domains": ["hotmail.com"], "lease_s": 60} if verb == "redirect.set" else {}

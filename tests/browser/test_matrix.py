@@ -24,7 +24,7 @@ def test_new_figures_arrive_without_moving_focus_scroll_or_what_is_open(visit: V
     fleet_make()
     page = visit.open("/")
     page.get_by_text("What the states mean").click()
-    cell = page.locator("#row-msn").get_by_role("link", name=re.compile("msn-a"))
+    cell = page.locator("#row-msn").get_by_role("link", name=re.compile("^msn-a"))
     cell.focus()
     page.mouse.wheel(0, 200)
     page.wait_for_timeout(200)
