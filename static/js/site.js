@@ -68,12 +68,16 @@
 
   document.addEventListener("htmx:afterRequest", answered);
 
-  // A morph may not close what the operator opened, nor wipe out a chart: charts.js keeps those.
+  // A morph may not close what the operator opened, nor wipe out a chart (charts.js keeps those), nor what is
+  // being typed. Its own ignoreActiveValue would leave a link that has the focus, a whole cell, as it was.
+  function staysAsItIs(old) {
+    if (old.nodeType !== Node.ELEMENT_NODE) return false;
+    return old.hasAttribute("data-chart") || (old === document.activeElement && old.matches("input, select, textarea"));
+  }
+
   if (window.Idiomorph) {
-    // What is being typed stays as it is.
-    window.Idiomorph.defaults.ignoreActiveValue = true;
     window.Idiomorph.defaults.callbacks.beforeNodeMorphed = function (old) {
-      return !(old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-chart"));
+      return !staysAsItIs(old);
     };
     window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = function (name, element) {
       return !(name === "open" && element.localName === "details");
