@@ -189,7 +189,8 @@ class Fleet:
         self._save(core)
         self._take(core)
         self._say(f"starting name servers, mail providers and {len(self._specs)} relay hosts")
-        peers = {each.name: each.address for host in self._specs for each in host.instances}
+        instances = [instance for host in self._specs for instance in host.instances]
+        peers = [f"{each.name}={address}" for each in instances for address in each.addresses]
         keys = (read_key or self.state.new_read_key(), write_key or self.state.new_write_key())
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             parts = [pool.submit(self._start_servers, core, self.access, rules, rate_per_s)]
@@ -267,7 +268,7 @@ class Fleet:
         self.origins = {}
 
 
-def _create(host: Host, read_key: str, write_key: str, peers: dict[str, str]) -> None:
+def _create(host: Host, read_key: str, write_key: str, peers: list[str]) -> None:
     host.create()
     relayctl.install(host, read_key=read_key, write_key=write_key)
     relayctl.onboard(host, peers)

@@ -72,10 +72,13 @@ def join_host(core: Namespace, host: Namespace, host_spec: spec.HostSpec, slot: 
     )
     _give_up_early(host)
     own = [host_spec.address, *(instance.address for instance in host_spec.instances)]
+    own6 = [address for instance in host_spec.instances for address in instance.addresses[1:]]
     _ip(
         "link set lo up",
         f"address add {management_address(slot, host_spec.octet)}/24 dev eth0",
         *(f"address add {address}/24 dev eth0" for address in own),
+        # Without duplicate address detection: Postfix could not bind to it for a second or two.
+        *(f"address add {address}/64 dev eth0 nodad" for address in own6),
         "link set eth0 up",
         f"route add default via {spec.GATEWAY}",
         inside=host,

@@ -7,7 +7,7 @@ from typing import Any
 from fleet.rehearsal import files, spec, syslog
 from fleet.rehearsal.namespaces import Namespace
 
-# `{bind}` is the address that the instance sends from.
+# `{bind}` sets the addresses that the instance sends from.
 _MASTER_CF = """\
 smtp inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -23,9 +23,9 @@ flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 proxywrite unix - - n - 1 proxymap
 smtp unix - - n - - smtp
-    -o smtp_bind_address={bind}
+    {bind}
 relay unix - - n - - smtp
-    -o smtp_bind_address={bind}
+    {bind}
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
@@ -42,14 +42,14 @@ data_directory = {data_directory}
 syslog_name = {syslog_name}
 myhostname = {myhostname}
 smtp_helo_name = {myhostname}
-inet_interfaces = {address}
-inet_protocols = ipv4
+inet_interfaces = {addresses}
+inet_protocols = {protocols}
 mydestination =
 local_recipient_maps =
 local_transport = error:5.1.1 no mailbox here
 alias_maps =
 alias_database =
-mynetworks = 127.0.0.0/8 {network}.0/24
+mynetworks = 127.0.0.0/8 {network}.0/24 [{network6}:]/64
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 enable_long_queue_ids = yes
 fast_flush_domains = static:all
@@ -118,6 +118,11 @@ class Instance:
     def myhostname(self) -> str:
         return self.spec.hostname(self.host_name)
 
+    @property
+    def _bind(self) -> str:
+        bind = f"-o smtp_bind_address={self.spec.address}"
+        return f"{bind} -o smtp_bind_address6={self.spec.address6}" if self.spec.address6 else bind
+
     def configure(self, *, logs: str, more: str = "") -> None:
         """Write main.cf and master.cf and make the folders; `logs` is `rsyslog` or `postlogd`.
 
@@ -129,16 +134,16 @@ class Instance:
             data_directory=f"/var/lib/{self.syslog_name}",
             syslog_name=self.syslog_name,
             myhostname=self.myhostname,
-            address=self.spec.address,
+            addresses=" ".join(self.spec.addresses),
+            protocols="all" if self.spec.address6 else "ipv4",
             network=spec.HOST_NET,
+            network6=spec.HOST_NET6,
         )
         text += "" if self.spec.plain else _MULTI.format(syslog_name=self.syslog_name)
         if logs == "postlogd":
             text += f"maillog_file = {syslog.MAIL_LOG}\n"
         files.settle(files.write(root, f"{self.config_dir}/main.cf", text + more))
-        files.settle(
-            files.write(root, f"{self.config_dir}/master.cf", _MASTER_CF.format(bind=self.spec.address))
-        )
+        files.settle(files.write(root, f"{self.config_dir}/master.cf", _MASTER_CF.format(bind=self._bind)))
         folders = (self.queue_directory, f"/var/lib/{self.syslog_name}")
         self.namespace.run("/bin/sh", "-ec", _MAKE_FOLDERS, "folders", *folders)
 

@@ -22,8 +22,8 @@ def install(host: Host, *, read_key: str, write_key: str) -> None:
     host.path(_LIMITS).chmod(0o644)
 
 
-def onboard(host: Host, peers: dict[str, str]) -> None:
-    """Let mail be moved from the host's instances, and to `peers`, addresses by name, whatever host has them.
+def onboard(host: Host, peers: list[str]) -> None:
+    """Let mail be moved from the host's instances, and to `peers`, each NAME=ADDRESS, whatever host has it.
 
     Raises RehearsalError with what relayctl said.
     """
@@ -31,5 +31,4 @@ def onboard(host: Host, peers: dict[str, str]) -> None:
     for instance in host.instances:
         for name in ("main.cf", "master.cf"):
             files.settle(host.path(f"{instance.config_dir}/{name}"))
-    listed = [f"{name}={address}" for name, address in peers.items()]
-    host.namespace.run("/usr/bin/python3", _PATH, "peers", "add", *listed)
+    host.namespace.run("/usr/bin/python3", _PATH, "peers", "add", *peers)

@@ -1,13 +1,14 @@
 """What a rehearsal fleet consists of: hosts, instances, mail providers, origins and their addresses.
 
-Addresses are from ranges that documentation and benchmarks own (RFC 5737, RFC 2544), and each fleet has its
-own network namespace: only the management range, one /24 a fleet, is seen by the machine.
+Addresses are from ranges that documentation and benchmarks own (RFC 5737, RFC 3849, RFC 2544), and each
+fleet has its own network namespace: only the management range, one /24 a fleet, is seen by the machine.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 HOST_NET = "198.51.100"
+HOST_NET6 = "2001:db8:25:"
 PROVIDER_NET = "203.0.113"
 MANAGEMENT_NET = "198.18"
 GATEWAY = f"{HOST_NET}.1"
@@ -17,16 +18,25 @@ RELAY_DOMAIN = "fleet.test"
 
 @dataclass(frozen=True)
 class InstanceSpec:
-    """A Postfix instance: its name as the console shows it, whose mail it carries, its own address."""
+    """A Postfix instance: its name as the console shows it, whose mail it carries, its own address.
+
+    address6: one of HOST_NET6 that it has as well, "" for an instance that speaks IPv4 alone.
+    """
 
     name: str
     provider: str
     address: str
+    address6: str = ""
 
     @property
     def plain(self) -> bool:
         """True for a plain /etc/postfix, which the console calls `default`."""
         return self.name == "default"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses, of IPv4 first."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
 
     def hostname(self, host: str) -> str:
         """Return myhostname on the named host: different for each instance, or two of them would loop."""
