@@ -57,9 +57,10 @@ def find(value: Any) -> Peer:
     for peer in load():
         if (peer.address, peer.port) == (wanted.address, wanted.port):
             return peer
+    # In brackets: of an IPv6 address without, the port would be the last part.
+    place = f"[{wanted.address}]:{wanted.port}"
     raise Refused(
-        f"[{wanted.address}]:{wanted.port} is no peer of this host:"
-        f" root adds it there with `relayctl.pyz peers add {wanted.address}:{wanted.port}`"
+        f"{place} is no peer of this host: root adds it there with `relayctl.pyz peers add {place}`"
     )
 
 

@@ -103,3 +103,15 @@ def test_a_drain_that_no_longer_encrypts_as_it_should_is_drift(
         machine.run("postconf", "-c", A, "-X", "smtp_tls_security_level")
         machine.run("postconf", "-c", A, "-P", "drain/unix/smtp_tls_security_level=may")
     assert status(machine)["problems"] == []
+
+
+def test_what_root_is_told_to_add_is_the_target_that_was_named(machine: Sandbox) -> None:
+    sent = change(machine, "redirect.set", to={"address": "fd00:25::27", "port": 25}, domains=["hotmail.com"],
+                  lease_s=60)  # fmt: skip
+    command = sent.error[2].rpartition("`relayctl.pyz peers add ")[2].removesuffix("`")
+    assert command == "[fd00:25::27]:25"
+    machine.run(PROGRAM, "peers", "add", command)
+    try:
+        assert "[fd00:25::27]:25" in machine.run(PROGRAM, "peers", "list").stdout.decode()
+    finally:
+        machine.run(PROGRAM, "peers", "remove", command)
