@@ -20,6 +20,9 @@ MAX_RECIPIENTS = 50
 _WITHIN_S = 10.0
 _MAX_ADDRESS = 320
 _MIN_FREE_BYTES = 16 << 20
+# postconf(5), smtp_tls_security_level: at these no mail goes to a server without STARTTLS. dane is not among
+# them: for an address in brackets, which has no TLSA record, it is may.
+_INSISTS = ("encrypt", "dane-only", "fingerprint", "verify", "secure")
 
 
 def rows(place: postfix.Place, args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -122,6 +125,10 @@ def _answers(
     smtp.rset()
     told.append(_check("accepts", not refused, f"it refused {'; '.join(refused[:3])}",
                        f"let {peer} relay for this address: mynetworks there"))  # fmt: skip
+    has_tls = smtp.has_extn("starttls")
+    told.append(_check("encrypts", has_tls or found.tls not in _INSISTS,
+                       f"{peer} offers no TLS, which smtp_tls_security_level={found.tls} insists on",
+                       "set smtpd_tls_security_level=may there, with a certificate"))  # fmt: skip
     size = smtp.esmtp_features.get("size", "")
     return [
         *told,
@@ -131,7 +138,8 @@ def _answers(
             "greeting": printable(smtp.greeting, 200),
             "size_limit": int(size) if size.isdigit() else None,
             "smtputf8": smtp.has_extn("smtputf8"),
-            "starttls": smtp.has_extn("starttls"),
+            "starttls": has_tls,
+            "encrypts": has_tls and found.tls != "none",
             "recipients_accepted": accepted,
             "recipients_refused": len(recipients) - accepted if recipients else 0,
         },

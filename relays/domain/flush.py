@@ -88,12 +88,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """What the target said of itself. size_limit: bytes, None where it names none."""
+    """What the target said of itself. size_limit: bytes, None where it names none.
+
+    starttls: it offers TLS; encrypts: and the drain uses it.
+    """
 
     name: str
     size_limit: int | None
     smtputf8: bool
     starttls: bool
+    encrypts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +432,7 @@ def parse_peer(row: Mapping[str, Any]) -> PeerFacts:
         row_fields.count(row, "size_limit", row_fields.MAX_SIZE),
         row_fields.flag(row, "smtputf8") is True,
         row_fields.flag(row, "starttls") is True,
+        row_fields.flag(row, "encrypts") is True,
     )
 
 

@@ -306,13 +306,13 @@ def _plan(ends: Ends, domains: list[str], scanned: Scanned, peer: PeerFacts | No
 
 
 def _encryption(ends: Ends, peer: PeerFacts | None) -> Iterator[str]:
-    if peer is not None:
-        offers = (
-            "offers TLS, which is used"
-            if peer.starttls
-            else "offers no TLS: the mail goes there in the clear"
-        )
-        yield f"{ends.target.name} {offers}."
+    if peer is None:
+        return
+    if peer.encrypts:
+        yield f"{ends.target.name} offers TLS, which is used."
+        return
+    offers = f"offers TLS, which {ends.source.name} does not use" if peer.starttls else "offers no TLS"
+    yield f"{ends.target.name} {offers}: the mail goes there in the clear."
 
 
 def _staying(ends: Ends, scanned: Scanned, peer: PeerFacts | None) -> Iterator[str]:

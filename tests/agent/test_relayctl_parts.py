@@ -556,6 +556,7 @@ def test_a_target_that_does_not_say_its_name_has_another_one() -> None:
         ("reaches", True),
         ("names_differ", True),
         ("accepts", True),
+        ("encrypts", True),
     ]
 
 

@@ -55,7 +55,7 @@ def _make_target(host: Sandbox) -> None:
 def test_mail_goes_to_an_ipv6_target_encrypted_and_both_logs_tell_of_it(machine: Sandbox) -> None:
     told = preflight(machine, to=TO, recipients=["x@hotmail.com"])
     assert [row for row in told.values() if row["kind"] == "check" and not row["ok"]] == []
-    assert told["peer"]["starttls"] is True
+    assert (told["peer"]["starttls"], told["peer"]["encrypts"]) == (True, True)
     cursor = read(machine, "flush.log", instance="msn-b", role="target", at_end=True).lines[-1]["cursor"]
 
     assert put_on_to(machine, TO, "hotmail.com").row["result"]["ok"] is True
@@ -103,6 +103,41 @@ def test_a_drain_that_no_longer_encrypts_as_it_should_is_drift(
         machine.run("postconf", "-c", A, "-X", "smtp_tls_security_level")
         machine.run("postconf", "-c", A, "-P", "drain/unix/smtp_tls_security_level=may")
     assert status(machine)["problems"] == []
+
+
+def smtp_level(host: Sandbox, level: str) -> None:
+    """Have msn-a's services smtp and drain encrypt like this."""
+    for service in ("smtp", "drain"):
+        host.run("postconf", "-c", A, "-P", f"{service}/unix/smtp_tls_security_level={level}")
+
+
+@pytest.mark.parametrize(
+    ("level", "offered", "ok", "encrypts"),
+    [
+        ("none", "may", True, False),
+        ("may", "none", True, False),
+        ("encrypt", "may", True, True),
+        ("encrypt", "none", False, False),
+    ],
+)
+def test_a_source_that_insists_on_tls_is_refused_by_a_target_without(
+    machine: Sandbox, level: str, offered: str, ok: bool, encrypts: bool
+) -> None:
+    smtp_level(machine, level)
+    machine.run("postconf", "-c", B, "-e", f"smtpd_tls_security_level={offered}")
+    machine.run("postfix", "-c", B, "reload")
+    try:
+        wait_until(lambda: preflight(machine, to=TO)["peer"]["starttls"] is (offered == "may"))
+        told = preflight(machine, to=TO)
+    finally:
+        machine.run("postconf", "-c", B, "-e", "smtpd_tls_security_level=may")
+        machine.run("postfix", "-c", B, "reload")
+        machine.run("postconf", "-c", A, "-PX", "smtp/unix/smtp_tls_security_level")
+        machine.run("postconf", "-c", A, "-P", "drain/unix/smtp_tls_security_level=may")
+    assert (told["encrypts"]["ok"], told["peer"]["encrypts"]) == (ok, encrypts)
+    if not ok:
+        assert "smtp_tls_security_level=encrypt" in told["encrypts"]["detail"]
+        assert "smtpd_tls_security_level=may" in told["encrypts"]["remedy"]
 
 
 def test_what_root_is_told_to_add_is_the_target_that_was_named(machine: Sandbox) -> None:

@@ -174,9 +174,10 @@ def test_what_hosts_send_is_read_and_made_inert() -> None:
     )
     assert events[0] == Event("out", 1, "ID1", "a@b.cc", "sent", "2.0.0", "ID2", "")
     assert [event.kind for event in events] == ["out", "direct", "done", "mid", "in", "expired"]
-    assert parse_peer({"name": "msn-b", "size_limit": 5, "smtputf8": True}) == PeerFacts(
-        "msn-b", 5, True, False
-    )
+    peer = {"name": "msn-b", "size_limit": 5, "smtputf8": True}
+    assert parse_peer(peer) == PeerFacts("msn-b", 5, True, False, False)
+    encrypts = parse_peer(peer | {"starttls": True, "encrypts": True})
+    assert encrypts == PeerFacts("msn-b", 5, True, True, True)
     assert parse_check({"check": "accepts", "ok": False, "detail": "no", "remedy": "do"}).remedy == "do"
     redirect = parse_redirect(
         {"instance": "msn-a", "onboarded": True, "problems": ["x"], "domains": [], "to": None, "left_s": 5.5}

@@ -2,9 +2,11 @@
 
 import pytest
 
+from relays.domain.flush import PeerFacts
 from relays.models import Address, Instance
 from relays.remote.flush import Peer
-from relays.services.flushes import ends_of
+from relays.services.flush_run import Ends
+from relays.services.flushes import _encryption, ends_of
 from relays.services.kinds import PlanRefused
 from tests.factories import host_make, instance_make
 
@@ -68,3 +70,18 @@ def test_ends_that_no_path_joins_are_refused_with_the_remedy(
     give(target, *there, last=12)
     with pytest.raises(PlanRefused, match=why):
         ends_of(source, {"target": target.pk})
+
+
+@pytest.mark.parametrize(
+    ("starttls", "encrypts", "told"),
+    [
+        (True, True, "msn-b offers TLS, which is used."),
+        (True, False, "msn-b offers TLS, which msn-a does not use: the mail goes there in the clear."),
+        (False, False, "msn-b offers no TLS: the mail goes there in the clear."),
+    ],
+)
+def test_a_plan_tells_whether_the_mail_goes_encrypted(
+    ends: tuple[Instance, Instance], starttls: bool, encrypts: bool, told: str
+) -> None:
+    peer = PeerFacts("msn-b", None, True, starttls, encrypts)
+    assert list(_encryption(Ends(*ends, Peer("192.0.2.2"), "192.0.2.1"), peer)) == [told]
