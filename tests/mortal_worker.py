@@ -12,9 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
-
-_WRITES = ("UPDATE", "INSERT", "DELETE")
+from typing import Self
 
 
 class MortalWorker:
@@ -66,8 +64,8 @@ def _run(operation_id: int, points: int) -> None:
 
 @contextmanager
 def _dying(points: int) -> Iterator[None]:
-    """Kill this process at that point: a commit ends a transaction, or is that of a statement by itself."""
-    from django.db import connection  # noqa: PLC0415
+    """Kill this process at that point: there is one before and one behind each commit."""
+    from tests.commits import around_each_commit  # noqa: PLC0415
 
     def point() -> None:
         nonlocal points
@@ -75,25 +73,7 @@ def _dying(points: int) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGKILL)
         points -= 1
 
-    backend: Any = connection
-    really = backend._commit
-
-    def commit() -> None:
-        point()
-        really()
-        point()
-
-    def execute_and_commit(execute: Any, sql: str, *arguments: Any) -> Any:
-        if connection.in_atomic_block or not sql.startswith(_WRITES):
-            return execute(sql, *arguments)
-        point()
-        result = execute(sql, *arguments)
-        point()
-        return result
-
-    # The proxy of connections sets what is assigned to it on the thread's own.
-    backend._commit = commit
-    with connection.execute_wrapper(execute_and_commit):
+    with around_each_commit(point):
         yield
 
 

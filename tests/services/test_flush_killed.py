@@ -11,7 +11,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from relays.domain.flush import Account, Event, Message, RedirectFacts, Scanned
@@ -23,12 +22,12 @@ from relays.remote.flush import LogPiece, Status
 from relays.services import audit_check, flush_run, flush_steering, operations
 from relays.services.audit import Actor
 from relays.services.flushes import FlushKind
+from tests.commits import around_each_commit
 from tests.factories import fleet_make
 from tests.people import user_make
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ACTOR = Actor("user", "anna", 1)
-_WRITES = ("UPDATE", "INSERT", "DELETE")
 MESSAGES = 6
 
 
@@ -154,28 +153,8 @@ def dying(points: int) -> Iterator[list[int]]:
         if left[0] > 0:
             left[0] -= 1
 
-    backend: Any = connection
-    really = backend._commit
-
-    def commit() -> None:
-        point()
-        really()
-        point()
-
-    def execute(run: Any, sql: str, *arguments: Any) -> Any:
-        if connection.in_atomic_block or not sql.startswith(_WRITES):
-            return run(sql, *arguments)
-        point()
-        result = run(sql, *arguments)
-        point()
-        return result
-
-    backend._commit = commit
-    try:
-        with connection.execute_wrapper(execute):
-            yield left
-    finally:
-        del backend._commit
+    with around_each_commit(point):
+        yield left
 
 
 def run(operation: Operation) -> OperationState | None:
