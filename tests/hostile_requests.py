@@ -5,6 +5,7 @@ import os
 import random
 import sys
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,8 @@ def nearly_right_request(dice: random.Random, door: str, messages: list[Any]) ->
         "v": 1,
         "req_id": f"request-{dice.getrandbits(64):016x}",
         "verb": verb,
-        "args": {**args, **_named(args, some)},
+        # A copy: what is turned in one request must not be wrong in all that follow.
+        "args": deepcopy({**args, **_named(args, some)}),
     }
     if verb in dict(_CHANGES):
         fields |= {"op_id": "op-1", "fence": 1}

@@ -3,6 +3,8 @@
 Seeded samples; `./run bench attacks` asks 100,000 times.
 """
 
+import json
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.sandbox import Sandbox
-from tests.hostile_requests import answer_all
+from tests.hostile_requests import answer_all, nearly_right_request
 from tests.traced_relayctl import CLEAN, STRACE, fuzz, make_host, unexpected
 
 # What it runs to look at Postfix; none of it changes anything.
@@ -36,7 +38,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     ("door", "programs"),
     [
         ("read", {"postconf", "postmulti", "postqueue", "journalctl"}),
-        ("write", {"postconf", "postmulti", "postqueue", "postsuper", "postfix"}),
+        ("write", {"postconf", "postmulti", "postqueue", "postsuper", "postmap", "postfix"}),
     ],
 )
 def test_60_on_a_host_only_known_command_lines_are_executed(
@@ -46,6 +48,15 @@ def test_60_on_a_host_only_known_command_lines_are_executed(
     assert found.wrong == []
     assert {Path(program).name for program in found.programs} >= programs
     assert {"ok", "bad_request", "refused"} <= found.codes.keys()
+
+
+def test_a_request_that_is_turned_leaves_the_next_as_it_was() -> None:
+    messages = [["4jWKWh04b5z1T1", 1795188249, "5994471abb01112a"]]
+    dice = random.Random(1)
+    sent = [json.loads(nearly_right_request(dice, "write", messages)) for _ in range(3_000)]
+    assert messages == [["4jWKWh04b5z1T1", 1795188249, "5994471abb01112a"]]
+    holds = [request["args"] for request in sent[2_000:] if request.get("verb") == "message.hold"]
+    assert sum(args == {"instance": "msn-a", "items": messages} for args in holds) > len(holds) / 3
 
 
 @pytest.mark.parametrize(
