@@ -165,15 +165,20 @@ _CHANGES: list[tuple[str, dict[str, Any]]] = [
     ),
     ("redirect.set", {"instance": "msn-a", "to": _PEER, "domains": ["hotmail.com"], "lease_s": 60}),
     ("redirect.renew", {"instance": "msn-a", "lease_s": 60}),
+    ("redirect.pause", {"instance": "msn-a"}),
+    ("redirect.resume", {"instance": "msn-a"}),
     ("redirect.clear", {"instance": "msn-a"}),
     ("flush.retry", {"instance": "msn-a", "domains": ["hotmail.com"]}),
     ("flush.retry", {"instance": "msn-a", "ids": "some"}),
+    ("rate.hold", {"instance": "msn-a", "delay_s": 20}),
+    ("rate.release", {"instance": "msn-a"}),
 ]
 _OTHER_WRITES: list[tuple[str, dict[str, Any]]] = [
     ("op.result", {"req_id": "request-000001", "instance": "msn-a"}),
     ("audit.anchor", {"seq": 1, "hash": "0" * 64}),
     ("write.check", {}),
     ("message.headers", {"instance": "msn-a", "id": "one"}),
+    ("message.body", {"instance": "msn-a", "id": "one"}),
     ("flush.preflight", {"instance": "msn-a", "to": _PEER, "sender": "", "recipients": ["a@hotmail.com"]}),
 ]
 

@@ -34,7 +34,9 @@ _MAY_RUN = [
     r"/usr/sbin/postconf -dh (mail_version|config_directory)",
     rf"/usr/sbin/postconf -xc {_DIRECTORY}( [a-z0-9_]+)+",
     rf"/usr/sbin/postconf -xPc {_DIRECTORY}",
-    rf"/usr/sbin/postconf -fMc {_DIRECTORY} drain/unix",
+    rf"/usr/sbin/postconf -fMc {_DIRECTORY} (drain|drain-paused|smtp)/unix",
+    rf"/usr/sbin/postconf -c {_DIRECTORY} -[nX] smtp_transport_rate_delay",
+    rf"/usr/sbin/postconf -c {_DIRECTORY} -e smtp_transport_rate_delay=[0-9]+s",
     r"/usr/sbin/postmulti -l",
     rf"/usr/sbin/postqueue -c {_DIRECTORY} -[jf]",
     rf"/usr/sbin/postqueue -c {_DIRECTORY} -s {_DOMAIN}",
@@ -42,7 +44,7 @@ _MAY_RUN = [
     rf"/usr/sbin/postsuper -c {_DIRECTORY} -h - incoming deferred",
     rf"/usr/sbin/postsuper -c {_DIRECTORY} -[Hd] - hold",
     rf"/usr/sbin/postsuper -c {_DIRECTORY} -[rf] -( deferred)? hold",
-    rf"/usr/sbin/postcat -c {_DIRECTORY} -h -q {_QUEUE_ID}",
+    rf"/usr/sbin/postcat -c {_DIRECTORY} -[hb] -q {_QUEUE_ID}",
     rf"/usr/sbin/postmap -c {_DIRECTORY} -s texthash:{STATE}/redirects/[a-z0-9.-]+",
     rf"/usr/sbin/postfix -c {_DIRECTORY} reload",
     r"/usr/bin/journalctl --quiet --no-pager --output=export --output-fields=[A-Z_,]+ "
@@ -89,6 +91,7 @@ def make_host(host: Sandbox) -> None:
     # Messages of before it have short ids, which may not be deleted.
     host.run("postsuper", "-c", A, "-d", "ALL")
     widest = {"delete": True, "expire": True, "redirects_in_an_hour": 3600, "flush_retries_in_5_min": 10_000}
+    widest |= {"bodies": True, "rate_changes_in_an_hour": 3600}
     host.write(LIMITS, json.dumps(widest))
 
 
