@@ -33,8 +33,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
 # The browser's fixtures, for tests/browser/ and for the lab's own look at a page: Chromium starts once.
 pytest_plugins = ["tests.browser.visits"]
 
-# That a machine is busy is no fault of what makes the values.
-hypothesis_settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
+# That a machine is busy is no fault of a test, nor of what makes its values.
+hypothesis_settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 hypothesis_settings.load_profile("busy")
 
 PURE_CODE = ("relays/domain", "relays/agent", "dns/domain")

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from relays.domain.flush import Account, Event, Message, RedirectFacts, Scanned
@@ -149,6 +150,8 @@ def dying(points: int) -> Iterator[list[int]]:
     def point() -> None:
         if left[0] == 0:
             left[0] = -1
+            # As the server does when a worker's connection breaks.
+            connection.connection.rollback()
             raise Killed
         if left[0] > 0:
             left[0] -= 1
