@@ -30,10 +30,15 @@ _MODE = 0o600
 
 
 class Held(NamedTuple):
-    """A rate that relayctl has set. before: what main.cf had, as it was written there; None for no line."""
+    """A rate that relayctl has set, or was about to.
+
+    before: what comes back when it is released, as main.cf had it; None for no line. found: what main.cf had
+    when this was kept, which is another hold's value where one followed another.
+    """
 
     delay_s: int
     before: str | None
+    found: str | None
     op_id: str
     set_at: float
 
@@ -41,6 +46,10 @@ class Held(NamedTuple):
     def value(self) -> str:
         """What main.cf has for it."""
         return f"{self.delay_s}s"
+
+    def is_ours(self, now: str | None) -> bool:
+        """Tell whether main.cf has what we set, or what we found: the change may have died before it."""
+        return now in (self.value, self.found)
 
 
 def plan_hold(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadline: Deadline) -> Action:
@@ -58,12 +67,12 @@ def plan_hold(place: postfix.Place, args: dict[str, Any], limits: Limits, _deadl
     facts = _facts(place)
     held, now = load(place.name), written(place)
     # A value that somebody set over ours is theirs, and comes back when the rate is released.
-    before = held.before if held is not None and now == held.value else now
+    before = held.before if held is not None and held.is_ours(now) else now
     command = _postconf(place, "-e", f"{SETTING}={delay_s}s")
 
     def effect(op_id: str, _fence: int, deadline: Deadline) -> dict[str, Any]:
         try:
-            _save(place.name, Held(delay_s, before, op_id, round(time.time(), 3)))
+            _save(place.name, Held(delay_s, before, now, op_id, round(time.time(), 3)))
         except OSError as error:
             return actions.failed(command, f"what is set now could not be kept: {error}")
         return _changed(place, command, deadline)
@@ -83,7 +92,7 @@ def plan_release(place: postfix.Place, args: dict[str, Any], limits: Limits, _de
     def effect(_op_id: str, _fence: int, deadline: Deadline) -> dict[str, Any]:
         if held is None:
             return actions.done([], "no rate is held")
-        if now != held.value:
+        if not held.is_ours(now):
             _forget(place.name)
             return actions.done([], f"left as somebody has set it: {SETTING} = {now or '(none)'}")
         outcome = _changed(place, command, deadline)
@@ -103,10 +112,11 @@ def load(instance: str) -> Held | None:
     try:
         with open(_path(instance), "rb") as file:
             fields = json.loads(file.read(_MAX_BYTES))
-        before = fields["before"]
+        before, found = (None if fields[name] is None else str(fields[name]) for name in ("before", "found"))
         return Held(
             delay_s=int(fields["delay_s"]),
-            before=None if before is None else str(before),
+            before=before,
+            found=found,
             op_id=str(fields["op_id"]),
             set_at=float(fields["set_at"]),
         )

@@ -126,6 +126,30 @@ def test_what_was_set_before_comes_back_also_after_a_second_hold(host: Sandbox) 
     assert line(host) == f"{SETTING} = 5s"
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_second_hold_that_died_before_it_changed_anything_loses_no_value(
+    again: bool, host: Sandbox
+) -> None:
+    set_by_hand(host, "5s")
+    with host.unmeasured():
+        for left in range(60):
+            hold(host, 20)
+            host.write("/run/fault", f"{left} fsync")
+            sent = request(
+                "rate.hold", op_id="op-1", fence=next(_fences), args={"instance": "msn-a", "delay_s": 30}
+            )
+            subprocess.run(command(host), input=sent, capture_output=True, check=False, timeout=60)
+            host.inside("/run/fault").unlink()
+            host.inside(f"{STATE}/instances/msn-a/pace.json").unlink(missing_ok=True)
+            if json.loads(host.inside(STATE_FILE).read_text())["delay_s"] == 30:
+                break
+    assert line(host) == f"{SETTING} = 20s"
+    if again:
+        hold(host, 40)
+    change(host, "rate.release")
+    assert line(host) == f"{SETTING} = 5s"
+
+
 def test_what_somebody_set_by_hand_meanwhile_stays(host: Sandbox) -> None:
     hold(host)
     set_by_hand(host, "7s")
