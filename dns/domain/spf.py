@@ -1,5 +1,6 @@
 """Whether a domain's SPF record covers an address: check_host() of RFC 7208, without its macros."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,8 @@ class _Broken(Exception):
     """The record is wrong, or asks for too much: permerror."""
 
 
+# Section 6: modifiers that nobody knows are none.
+_MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)")
 _QUALIFIERS = {"+": Result.PASS, "-": Result.FAIL, "~": Result.SOFTFAIL, "?": Result.NEUTRAL}
 
 
@@ -61,14 +64,15 @@ class _Check:
             return Result.NONE
         if len(records) > 1:
             raise _Broken
-        redirect = ""
+        redirects: list[str] = []
         for term in records[0].split()[1:]:
-            name, _, value = term.partition("=")
-            if value and name.isalnum():
-                redirect = value if name.lower() == "redirect" else redirect
+            if modifier := _MODIFIER.fullmatch(term):
+                redirects += [modifier[2]] if modifier[1].lower() == "redirect" else []
             elif self._matches(term.lstrip("+-~?"), domain):
                 return _QUALIFIERS.get(term[0], Result.PASS)
-        return self._redirected(redirect) if redirect else Result.NEUTRAL
+        if len(redirects) > 1:
+            raise _Broken
+        return self._redirected(redirects[0]) if redirects else Result.NEUTRAL
 
     def _redirected(self, domain: str) -> Result:
         self._count()
