@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relays.domain.filters import QueueFilter, from_words
@@ -64,6 +66,19 @@ def ask(instance: Instance, *, fresh: bool = True, **words: str) -> QueueRead:
     return queue_reads.ask(instance=instance, what=queue_reads.GROUPS, wanted=from_words(words), fresh=fresh)
 
 
+def test_a_host_that_tells_its_progress_all_the_time_is_written_down_now_and_then(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = queue_reads._Progress(ask(instance))
+    with CaptureQueriesContext(connection) as captured:
+        for messages in range(1, 1_000):
+            progress(messages)
+    assert len(captured) < 5
+    monkeypatch.setattr(queue_reads, "_WRITTEN_EVERY_S", 0)
+    progress(1_000)
+    assert QueueRead.objects.get().seen == 1_000
+
+
 def test_a_question_is_asked_once_and_answered_once(
     instance: Instance, asked: list[QueueFilter], sent: list[int]
 ) -> None:
@@ -78,7 +93,10 @@ def test_a_question_is_asked_once_and_answered_once(
     assert json.loads(read.body)["messages"] == 412
 
 
-def test_how_far_it_is_read_is_stored_over_all_passes(instance: Instance, asked: list[QueueFilter]) -> None:
+def test_how_far_it_is_read_is_stored_over_all_passes(
+    instance: Instance, asked: list[QueueFilter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_reads, "_WRITTEN_EVERY_S", 0)
     for reason, seen in (("", 412), ("mailbox-full", 824)):
         read = ask(instance, reason=reason)
         queue_reads.run(read_id=read.pk)
