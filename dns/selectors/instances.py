@@ -62,9 +62,9 @@ def dns_actions() -> dict[int, list[RowAction]]:
     names = list(RelayName.objects.prefetch_related("weights"))
     if not names:
         return {}
-    known = Address.objects.filter(instance__removed_at=None).values_list("ip", "instance_id")
+    known = Address.objects.filter(instance__removed_at=None, ip__in=Weight.objects.values("address"))
     owners: dict[str, list[int]] = defaultdict(list)
-    for address, pk in known:
+    for address, pk in known.values_list("ip", "instance_id"):
         owners[address].append(pk)
     unstarted = Ramp.objects.filter(state__in=RAMPS_LIVE, out=Out.UNSTARTED)
     skipped = set(unstarted.values_list("relay_name_id", "address"))

@@ -188,8 +188,11 @@ def _is_on_no_list(address: str) -> Item:
 
 
 def _is_listed(address: str, zone: str) -> bool | None:
-    """Return what a list answers: an address of 127.0.0.0/8 says yes (RFC 5782), but 127.255.255.x is an
-    error (Spamhaus: a resolver that may not ask), and any other is no list's."""
+    """Return whether a block list has an address, None where its answer does not tell.
+
+    An address of 127.0.0.0/8 says yes (RFC 5782), but 127.255.255.x is an error (Spamhaus: a resolver that
+    may not ask), and any other is no list's.
+    """
     try:
         values = _resolved(listed_name(address, zone), "A", _WITHIN_S).values
     except (RemoteError, ValidationError):
