@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 from bench.figures import Figure, arguments, report
 from relays.agent.log_follow import Budget, follow
 from relays.agent.log_place import Cursor, parse_cursor
-from relays.domain.maillog.counts import BUCKET_S, DELAY_BOUNDS, Counter, RowKey
+from relays.domain.maillog.counts import Counter
+from relays.domain.maillog.tables import BUCKET_S, DELAY_BOUNDS, RowKey
 
 START = int(datetime(2026, 11, 20, 6, 0, tzinfo=UTC).timestamp())
 NOW = START + 86_400

@@ -24,7 +24,8 @@ from relays.agent.protocol import (
     integer,
     refuse_unknown,
 )
-from relays.domain.maillog.counts import Counter, Counts, Reply
+from relays.domain.maillog.counts import Counter
+from relays.domain.maillog.tables import Counts, Reply
 
 JOURNAL = "journal"
 MAX_FLEET = 5_000

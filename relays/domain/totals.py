@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from relays.domain.maillog.counts import OTHER, OTHER_DIGEST, Counts, Reply
+from relays.domain.maillog.tables import OTHER, OTHER_DIGEST, Counts, Reply
 from relays.domain.providers import ProviderTable, provider_of_instance
 
 # Recipients, but for accepted: messages. A deferred one is counted whether or not it was tried.

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import F, Model, QuerySet, Sum
 
-from relays.domain.maillog.counts import OTHER
+from relays.domain.maillog.tables import OTHER
 from relays.domain.shares import Outcome, percent, rose
 from relays.domain.words import visible
 from relays.models import (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum
 
 from relays.domain.delays import quantile
-from relays.domain.maillog.counts import DELAY_BOUNDS
+from relays.domain.maillog.tables import DELAY_BOUNDS
 from relays.domain.shares import Outcome
 from relays.domain.words import plural
 from relays.models import (

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, Max, Min, Model, Sum
 
-from relays.domain.maillog.counts import OTHER_DIGEST
+from relays.domain.maillog.tables import OTHER_DIGEST
 from relays.domain.words import visible
 from relays.models import (
     Provider,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from relays.domain.log_reading import ReplyRow
-from relays.domain.maillog.counts import OTHER
+from relays.domain.maillog.tables import OTHER
 from relays.domain.text import printable
 from relays.models import Client, Provider, RecipientDomain, ReplyCluster
 from relays.services import reasons

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
-from relays.domain.maillog.counts import DELAY_BOUNDS
+from relays.domain.maillog.tables import DELAY_BOUNDS
 from relays.services.statements import Row, run
 
 BUCKET_S = 300

@@ -16,7 +16,7 @@ from django.db.models import F
 
 from relays.domain.health import REFUSALS, State
 from relays.domain.log_reading import AcceptedRow, DelayRow, DeniedRow, OutcomeRow, ReplyRow, SourceReading
-from relays.domain.maillog.counts import OTHER, OTHER_DIGEST, TOP_DOMAINS
+from relays.domain.maillog.tables import OTHER, OTHER_DIGEST, TOP_DOMAINS
 from relays.domain.text import printable
 from relays.models import Host, Instance, LogSource
 from relays.services import levels

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
 from pathlib import Path
 
-from relays.domain.maillog.counts import BUCKET_S, Counter, Counts, name_by_convention
+from relays.domain.maillog.counts import Counter, name_by_convention
 from relays.domain.maillog.lines import parse
 from relays.domain.maillog.stamps import Stamps
+from relays.domain.maillog.tables import BUCKET_S, Counts
 from relays.domain.queue import domain_of
 
 # Sat, 21 Nov 2026, 00:00 UTC.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relays.domain.delays import quantile
-from relays.domain.maillog.counts import DELAY_BOUNDS
+from relays.domain.maillog.tables import DELAY_BOUNDS
 
 BOUNDS = (1, 10, 100)
 

@@ -7,7 +7,9 @@ from datetime import UTC
 import pytest
 
 from relays.domain.maillog import counts as module
-from relays.domain.maillog.counts import DELAY_BOUNDS, OTHER, OTHER_DIGEST, Counter, Counts
+from relays.domain.maillog import tables
+from relays.domain.maillog.counts import Counter
+from relays.domain.maillog.tables import DELAY_BOUNDS, OTHER, OTHER_DIGEST, Counts
 from relays.domain.queue import NO_DOMAIN
 from tests.domain.maillog_cases import NOW, SAMPLES, counted, counter, parsed, recipients, samples
 
@@ -318,7 +320,7 @@ def test_a_line_without_end_is_one_unrecognised_line(monkeypatch: pytest.MonkeyP
 
 
 def test_domains_beyond_the_top_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TOP_DOMAINS", 3)
+    monkeypatch.setattr(tables, "TOP_DOMAINS", 3)
     log = b"".join(delivery(to=f"u@d{n}.example") * n for n in range(1, 8))
 
     counts = counted(log)

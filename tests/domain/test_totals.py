@@ -3,7 +3,7 @@
 import pytest
 
 from relays.domain import totals
-from relays.domain.maillog.counts import Counts, Reply
+from relays.domain.maillog.tables import Counts, Reply
 from relays.domain.providers import ProviderTable
 from relays.domain.totals import Totals
 

@@ -21,7 +21,7 @@ from relays.domain.log_reading import (
     SourceReading,
     parse_sources,
 )
-from relays.domain.maillog.counts import TOP_DOMAINS
+from relays.domain.maillog.tables import TOP_DOMAINS
 from relays.domain.text import printable
 from relays.models import (
     Accepted,

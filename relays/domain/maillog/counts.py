@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from datetime import tzinfo
 from hashlib import sha256
-from heapq import nlargest
 from ipaddress import ip_address
-from operator import add, length_hint
+from operator import length_hint
 from sys import intern
 from typing import Generic, NamedTuple, TypeVar
 
@@ -42,23 +40,25 @@ from relays.domain.maillog.lines import (
     QUEUED,
     is_postfix,
     survey,
-    telling,
     unclosed,
 )
 from relays.domain.maillog.stamps import FRACTION, Memo, Stamps
+from relays.domain.maillog.tables import (
+    BUCKET_S,
+    DELAY_BOUNDS,
+    OTHER,
+    OTHER_DIGEST,
+    Counts,
+    Reply,
+    RowKey,
+    keep_top_domains,
+)
+from relays.domain.maillog.usual import expression, lines, lines_backwards, odd_lines
 from relays.domain.queue import MAX_DOMAIN, NO_DOMAIN, domain_of
 from relays.domain.replies import mask
 from relays.domain.text import printable
 
-BUCKET_S = 300
-# Seconds: the bins of delays end here, each with its end, and one more is open.
-DELAY_BOUNDS = (0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900, 1800, 3600, 14400, 86400)
-
-# What is beyond these is counted under OTHER, a reply under OTHER_DIGEST, a client under "".
-OTHER = "(other)"
-OTHER_DIGEST = "other"
-# Of a bucket and instance: so many are told of, those with the most recipients of so many that are counted.
-TOP_DOMAINS = 500
+# What is beyond these is counted under OTHER and its like: see tables.py.
 MAX_DOMAINS = 4_000
 MAX_ROWS = 100_000
 MAX_CLIENTS = 10_000
@@ -85,33 +85,8 @@ _CLOCKS_REMEMBERED = 8
 _SIZES_REMEMBERED = 32_768
 _DEFERRALS_REMEMBERED = 4_096
 
-# What is counted is told by one expression in all lines that are as nearly all are; the rest is read by the
-# expressions of lines.py. Tests hold the two equal. Its first group is the stamp up to the seconds (see
-# _Clock), host and program the second, queue id the third.
-#
-# The groups of a delivery are what the next one can be counted by that has the same: the recipient's domain
-# and all up to the relay, and what was said: of mail that was sent dsn and status are enough. The last group
-# has what is written otherwise; a line with another word before "=" is only counted as one that was seen.
-#
-# A class of what may be there is compared in one step a byte, one of what may not in as many as it has, and
-# anything but one byte in the fewest: so "host and program" may reach into the next line, and is none then.
-_HEAD = rb"\n(.{%d})%b ([^\[]+)\[[0-9]{1,10}\]: ([0-9A-Za-z]{5,31}): "
-_TOLD = (
-    rb"(?:from=<%(no_quote)b*>, size=([0-9]{1,15}), nrcpt=[0-9]"
-    rb"|to=<%(no_at)b*@(%(no_at)b*>, (?:orig_to=<%(no_quote)b*>, )?relay=%(no_blank)b*), "
-    rb"(?:conn_use=[0-9]+, )?delay=([0-9]+(?:\.[0-9]+)?), delays=[0-9./]+, "
-    rb"dsn=([245]\.[0-9]{1,3}\.[0-9]{1,3}, status=(?:sent(?= \()|(?:deferred|bounced|SOFTBOUNCE) \([^\n]*))"
-    rb"([^\n]*)"
-    rb"|client=([^\n]+)|((?:from|to|client)=[^\n]*)|[a-z-]+=)"
-) % {
-    b"no_quote": rb"[\0-\t\x0b-!#-=?-\xff]",  # nor bracket
-    b"no_at": rb"[\0-\t\x0b-!#-;=?A-\xff]",  # nor quote, nor bracket
-    b"no_blank": rb"[\0-\x08\x0e-\x1f!-+\x2d-\xff]",  # nor comma
-}
-_ORIGIN = 2
 _CLIENT = re.compile(rb"([^\s\[\],]{0,255})\[([^\s\[\],]{0,99})\](?:, sasl_.*)?")
 
-_DELIVERED = ("sent", "handed_over")
 _SUSPENDED = b"delivery temporarily suspended"
 _QUEUED_AS = b"queued as"
 _RELAY = re.compile(rb"([^\[\]]+)\[([^\[\]]+)\](?::\d+)?\Z")
@@ -127,35 +102,10 @@ _CODE = re.compile(r"(?:\A|said: |to me: )([245]\d\d)\b")
 _NOT_A_NAME = re.compile(r"\A[^A-Za-z0-9]|[^A-Za-z0-9_.-]")
 
 _Value = TypeVar("_Value")
-# ts, instance, domain, outcome, dsn, digest
-RowKey = tuple[int, str, str, str, str, str]
 # Domain, relay, delay, dsn, status, reply: as they are spelt.
 _Fields = tuple["bytes | None", ...]
 # Host and program, and the first and the last group of a delivery.
 _TallyKey = tuple[bytes, bytes, bytes]
-
-
-@dataclass
-class Reply:
-    """Replies that are one masked text.
-
-    sample: the first of them, printable, at most MAX_SAMPLE characters. code: of SMTP. first, last:
-    seconds since 1970.
-    """
-
-    masked: str
-    sample: str
-    code: int | None
-    dsn: str
-    first: int
-    last: int
-
-    def hear(self, time: int) -> None:
-        """Note that it was heard once more."""
-        if time < self.first:
-            self.first = time
-        elif time > self.last:
-            self.last = time
 
 
 class _Clock(NamedTuple):
@@ -195,37 +145,6 @@ class _Tally(NamedTuple):
     bins: list[int]
     cluster: Reply | None
     deferred: tuple[str, str] | None
-
-
-@dataclass
-class Counts:
-    """What a log told.
-
-    Times are seconds since 1970; ts is the start of a bucket of BUCKET_S. rows: recipients (messages, where
-    they expired) and their bytes by (ts, instance, domain, outcome, dsn, digest); digest is "" for what was
-    sent or handed over. delays: what was sent or handed over in how long, by (ts, instance, domain), in bins
-    that end at DELAY_BOUNDS. accepted: messages by (ts, instance, client's address), "" where it has none.
-    denied: by the same, recipients that a client was not allowed to relay to. Bytes are of messages that came
-    into the active queue in the same reading, and 0 of others.
-    """
-
-    rows: dict[RowKey, list[int]] = field(default_factory=dict)
-    delays: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
-    accepted: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    denied: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    # The name that a client's address was last seen with, and the host that a domain's mail last went to.
-    clients: dict[str, str] = field(default_factory=dict)
-    mx: dict[str, str] = field(default_factory=dict)
-    replies: dict[str, Reply] = field(default_factory=dict)
-    lines: int = 0
-    # Lines that are not Postfix's, or cut before they told what is counted, with some of them; foreign: those
-    # of them that are whole lines of other programs.
-    unrecognized: int = 0
-    foreign: int = 0
-    unrecognized_samples: list[str] = field(default_factory=list)
-    # The times of the first and the last line.
-    first: int | None = None
-    last: int | None = None
 
 
 class Counter:
@@ -278,9 +197,7 @@ class Counter:
     def take(self) -> Counts:
         """Return what was counted since the last time: a long log needs no more memory than a short one."""
         counts, self._counts = self._counts, Counts()
-        crowded = {place for place, domains in self._domains_of.items() if len(domains) > TOP_DOMAINS}
-        if crowded:
-            _keep_top_domains(counts, crowded)
+        keep_top_domains(counts, self._domains_of)
         self._forget()
         for memo in (self._domains_of, self._clients, self._clusters):
             memo.clear()
@@ -317,7 +234,7 @@ class Counter:
         for line in self._count_usual(text, told.tells):
             self._count_odd(line)
         if DENIAL in text:
-            for line in _lines(text):
+            for line in lines(text):
                 self._count_denied(line)
         for line, is_foreign in told.others:
             if self._split(line) is None:
@@ -327,8 +244,8 @@ class Counter:
 
     def _note_times(self, text: bytes) -> None:
         """Note when the first and the last line were written: nearly always it takes the two to tell."""
-        first = next(filter(None, map(self._split, _lines(text))), None)
-        last = next(filter(None, map(self._split, _lines_backwards(text))), None)
+        first = next(filter(None, map(self._split, lines(text))), None)
+        last = next(filter(None, map(self._split, lines_backwards(text))), None)
         if first and last:
             self._counts.first = first[0] if self._counts.first is None else self._counts.first
             self._counts.last = last[0]
@@ -375,7 +292,7 @@ class Counter:
                     odd.add(len(found) - length_hint(rest) - 1)
             elif other and not self._add_other(moments[stamp].time, instances[origin], queue_id, other):
                 odd.add(len(found) - length_hint(rest) - 1)
-        return [] if tells == len(found) and not odd else _odd_lines(text, usual, odd)
+        return [] if tells == len(found) and not odd else odd_lines(text, usual, odd)
 
     def _add_new(
         self, moment: _Moment, key: _TallyKey, delay: bytes, queue_id: bytes, said_of_sent: bytes
@@ -425,7 +342,7 @@ class Counter:
 
     def _clock_of(self, text: bytes) -> _Clock:
         """Return how the lines of a text are read: one with another kind of stamp is odd in it."""
-        first = next(filter(None, map(LINE.match, _lines(text))), None)
+        first = next(filter(None, map(LINE.match, lines(text))), None)
         stamp = first[1] if first else b""
         fraction = FRACTION.match(stamp)
         seconds, digits, rest = fraction.groups() if fraction else (stamp, b"", b"")
@@ -434,9 +351,8 @@ class Counter:
     def _clock(self, shape: tuple[int, int, bytes]) -> _Clock:
         """Return a clock for stamps of that length; a fraction of a second is only looked at."""
         seconds, digits, rest = shape
-        fraction = rb"[.,][0-9]{%d}%b" % (digits, re.escape(rest)) if digits else b""
         moments = Memo[bytes, _Moment](lambda start: self._moment(start + rest), _REMEMBERED)
-        return _Clock(re.compile(_HEAD % (seconds, fraction) + _TOLD), moments)
+        return _Clock(expression(seconds, digits, rest), moments)
 
     def _moment(self, stamp: bytes) -> _Moment:
         time = self._stamps[stamp]
@@ -682,58 +598,10 @@ class _Recent(Generic[_Value]):
             self.old, self.new = self.new, {}
 
 
-def _keep_top_domains(counts: Counts, crowded: set[tuple[int, str]]) -> None:
-    """Sum what these buckets and instances have beyond their greatest domains."""
-    volumes: dict[tuple[int, str], dict[str, int]] = {place: {} for place in crowded}
-    for (ts, instance, domain, *_), (n, _) in counts.rows.items():
-        volume = volumes.get((ts, instance))
-        if volume is not None:
-            volume[domain] = volume.get(domain, 0) + n
-    kept = {
-        place: set(nlargest(TOP_DOMAINS, volume, volume.__getitem__)) for place, volume in volumes.items()
-    }
-
-    def name(ts: int, instance: str, domain: str) -> str:
-        top = kept.get((ts, instance))
-        return domain if top is None or domain in top else OTHER
-
-    rows, counts.rows = counts.rows, {}
-    for (ts, instance, domain, outcome, dsn, digest), (n, size) in rows.items():
-        row = counts.rows.setdefault((ts, instance, name(ts, instance, domain), outcome, dsn, digest), [0, 0])
-        row[0] += n
-        row[1] += size
-    delays, counts.delays = counts.delays, {}
-    for (ts, instance, domain), bins in delays.items():
-        key = (ts, instance, name(ts, instance, domain))
-        counts.delays[key] = list(map(add, counts.delays.get(key, [0] * len(bins)), bins))
-
-
-def _lines(text: bytes) -> Iterator[bytes]:
-    start = 1
-    while (end := text.find(b"\n", start)) >= 0:
-        yield text[start:end]
-        start = end + 1
-
-
-def _lines_backwards(text: bytes) -> Iterator[bytes]:
-    end = len(text) - 1
-    while end > 0:
-        start = text.rfind(b"\n", 0, end) + 1
-        yield text[start:end]
-        end = start - 1
-
-
 def name_by_convention(syslog_name: str) -> str:
     """Return an instance's name where nothing else tells it: syslog_name less "postfix-", or "default"."""
     name = syslog_name.removeprefix("postfix-")
     return "default" if name in ("postfix", "") else _NOT_A_NAME.sub("_", name)[:63]
-
-
-def _odd_lines(text: bytes, usual: re.Pattern[bytes], numbers: set[int]) -> list[bytes]:
-    """Return the lines of these matches, and those that may tell what is counted and have no match."""
-    matches = [match for match in enumerate(usual.finditer(text)) if b"\n" not in match[1][_ORIGIN]]
-    counted = {match.start() + 1 for nth, match in matches if nth not in numbers}
-    return [line for at, line in telling(text) if at not in counted]
 
 
 def _fields(delivery: re.Match[bytes]) -> _Fields:

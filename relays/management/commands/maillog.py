@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 from django.core.management.base import BaseCommand, CommandError
 
-from relays.domain.maillog.counts import OTHER_DIGEST
+from relays.domain.maillog.tables import OTHER_DIGEST
 from relays.domain.text import printable
 from relays.domain.totals import COUNTED, Heard, Sums, Totals
 from relays.domain.words import size, visible
