@@ -1,33 +1,25 @@
 """Ramps for pages and programs: where each stands, why it is held, what comes, and how old each figure is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from fractions import Fraction
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 
-from dns.domain.ramp import RAILS, Guardrails, is_emergency
-from dns.domain.ramp_days import Decided, Span, next_due
-from dns.domain.schedule import Binding, Step
-from dns.domain.weights import CannotRender, Rendered, Rendering, percent, render
+from dns.domain.ramp_days import Decided, next_due
+from dns.domain.schedule import Step
+from dns.domain.weights import CannotRender, percent
 from dns.models import RAMPS_LIVE, DecidedBy, Out, Ramp, RampChange, RampDay, RampDecision, RampState
+from dns.selectors.ramp_calendar import Calendar, calendar, weights_words
 from dns.selectors.ramp_pace import Pace, pace_of
+from dns.selectors.ramp_rails import Rail, is_old, rail_rows
 from dns.services.ramp_days import (
-    EMERGENCY_WITHIN,
-    binding,
-    counted,
     days_of,
-    instance_of,
-    last_decided,
-    rails_of,
     spacing,
     steps_of,
-    volume,
 )
-from dns.services.ramp_decisions import weights_before, weights_by_share
+from dns.services.ramp_decisions import weights_before
 from dns.services.ramp_run import RAMPS_TO_RUN
 from relays.domain.words import plural
 from relays.models import Address
@@ -118,7 +110,7 @@ def _row(ramp: Any, now: datetime) -> RampRow:
         share=percent(day.share) if day and day.share is not None else "",
         cap=f"{day.cap:,}" if day and day.cap is not None else "",
         sent=f"{day.sent:,}" if day else "",
-        counted=moment(day.counted_to, now, stale=_is_old(day.counted_to, now)) if day else "",
+        counted=moment(day.counted_to, now, stale=is_old(day.counted_to, now)) if day else "",
         next=_next(ramp, decisions, now),
     )
 
@@ -129,10 +121,6 @@ def _next(ramp: Ramp, decisions: list[RampDecision], now: datetime) -> Clock | N
     made = (row for row in decisions if row.decided_by != DecidedBy.GUARD)
     last = next((Decided(row.local_date, row.at) for row in made), None)
     return clock(next_due(days_of(ramp), now, start=ramp.start_date, last=last, spacing=spacing()), now)
-
-
-def _is_old(at: datetime | None, now: datetime) -> bool:
-    return at is not None and now - at > timedelta(minutes=5)
 
 
 def _held_by(ramp: Ramp, decisions: list[RampDecision]) -> str:
@@ -160,204 +148,6 @@ def _tone(ramp: Ramp, why: str) -> str:
     if ramp.state == RampState.PAUSED or (why and ramp.out != Out.CAP):
         return "warn"
     return "info"
-
-
-class CalendarDay(NamedTuple):
-    """A day of the preview. records: what is served then, or why it cannot be; note: what to know of it."""
-
-    number: int
-    date: date
-    wished: str
-    share: str
-    cap: str
-    weights: str
-    records: str
-    expected: str
-    binds: str
-    note: str
-    # The same for the chart: percent, recipients.
-    share_number: float
-    cap_number: int | None
-    expected_number: int
-
-
-class Calendar(NamedTuple):
-    """Every day of a schedule as it would go without holds; volume: recipients a day that it reckons with."""
-
-    days: list[CalendarDay]
-    volume: int
-
-
-def calendar(ramp: Ramp, now: datetime) -> Calendar:
-    """Return the days of a ramp that come, if nothing holds it: of a draft all of them."""
-    prefetch_related_objects([ramp], "relay_name__weights")
-    weights_with = weights_by_share(ramp)
-    daily = volume(ramp.relay_name, now)
-    known: dict[float, tuple[Rendered | None, str]] = {}
-    days = []
-    first = 0 if ramp.step is None else ramp.step + 1
-    day = _next_date(ramp, now)
-    for number, step in enumerate(steps_of(ramp)[first:], first):
-        bound = binding(ramp, number, daily)
-        if bound.share not in known:
-            known[bound.share] = _rendered(ramp, bound.share, weights_with)
-        rendered, weights = known[bound.share]
-        days.append(_calendar_day(ramp, number, day, step.share, bound, rendered, weights))
-        day += timedelta(days=1)
-    return Calendar(days, daily)
-
-
-def _next_date(ramp: Ramp, now: datetime) -> date:
-    """Return the date of the next step: today, as long as today's decision is yet to be made."""
-    days, last = days_of(ramp), last_decided(ramp) if ramp.pk else None
-    return days.date_of(next_due(days, now, start=ramp.start_date, last=last, spacing=spacing()))
-
-
-def _calendar_day(  # noqa: PLR0913, PLR0917 - the parts of one row
-    ramp: Ramp,
-    number: int,
-    day: date,
-    wished: float | None,
-    bound: Binding,
-    rendered: Rendered | None,
-    weights: str,
-) -> CalendarDay:
-    published = rendered.published.get(ramp.address, Fraction(0)) if rendered else None
-    return CalendarDay(
-        number + 1,
-        day,
-        percent(wished) if wished is not None else "",
-        percent(published) if published is not None else "",
-        f"{bound.cap:,}" if bound.cap is not None else "",
-        weights,
-        _records(rendered),
-        f"{bound.expected:,}",
-        "cap" if bound.by == "cap" else "share",
-        _note(wished, bound, rails_of(ramp).min_sent),
-        round(100 * bound.share, 2),
-        bound.cap,
-        bound.expected,
-    )
-
-
-def _rendered(
-    ramp: Ramp, share: float, weights_with: Callable[[float], dict[str, int]]
-) -> tuple[Rendered | None, str]:
-    """Return what would be served for a share and the weights in words, or why there is nothing to serve."""
-    name = ramp.relay_name
-    try:
-        weights = weights_with(share)
-        rendering = Rendering(name.rendering)
-        return render(name.name, weights, rendering=rendering, ttl=name.ttl, proposed=False), _words(weights)
-    except CannotRender as error:
-        return None, str(error)
-
-
-def _words(weights: dict[str, int]) -> str:
-    return ", ".join(f"{address} {weight}" for address, weight in sorted(weights.items()) if weight)
-
-
-def _records(rendered: Rendered | None) -> str:
-    if rendered is None:
-        return ""
-    numbers: dict[str, int] = {}
-    for item in rendered.records:
-        numbers[item.type] = numbers.get(item.type, 0) + len(item.values)
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
-
-
-def _note(wished: float | None, bound: Binding, min_sent: int) -> str:
-    notes = []
-    if bound.below_smallest:
-        how = "run by its cap" if bound.cap is not None else "no volume is known to cap it by"
-        notes.append(f"Less than the smallest share, {percent(bound.share)}: {how}.")
-    elif wished is not None and wished > bound.share:
-        notes.append(f"Held at the greatest share, {percent(bound.share)}.")
-    if 0 < bound.expected < min_sent:
-        notes.append(f"Fewer than the {min_sent:,} that a day must show: it would be held.")
-    return " ".join(notes)
-
-
-class Rail(NamedTuple):
-    """A guard rail: what it looks at, its limit, what is seen and how old, where its default comes from."""
-
-    title: str
-    limit: str
-    now: str
-    asof: str
-    is_broken: bool
-    source: str
-
-
-def rail_rows(ramp: Ramp, day: RampDay | None, now: datetime) -> list[Rail]:
-    """Return the guard rails beside the figures of today."""
-    rails = rails_of(ramp)
-    shown = _shown(ramp, day, rails, now) if day else {}
-    return [_rail(name, getattr(rails, name), shown.get(name), now) for name in RAILS]
-
-
-class _Shown(NamedTuple):
-    """What is seen of a guard rail, when that was so, and whether it breaks it."""
-
-    text: str
-    at: datetime | None = None
-    is_broken: bool = False
-
-
-def _rail(name: str, limit: float, shown: _Shown | None, now: datetime) -> Rail:
-    title, source = RAILS[name]
-    shown = shown or _Shown("")
-    asof = moment(shown.at, now, stale=_is_old(shown.at, now))
-    return Rail(title, _limit(name, limit), shown.text, asof, shown.is_broken, source)
-
-
-def _limit(name: str, limit: float) -> str:
-    if name in {"max_oldest_s", "max_clock_skew_s"}:
-        return f"at most {limit:,.0f} s"
-    if name in {"min_sent", "emergency_min"}:
-        return f"at least {limit:,.0f}"
-    return f"{'at least' if name.startswith('min') else 'below'} {100 * limit:g} %"
-
-
-def _shown(ramp: Ramp, day: RampDay, rails: Guardrails, now: datetime) -> dict[str, _Shown]:
-    """Return what is seen of each guard rail; what a whole date must show is not broken before its end."""
-    tried, at = day.sent + day.deferred + day.bounced, day.counted_to
-    shown = {"min_sent": _Shown(f"{day.sent:,}", at)}
-    if day.meant:
-        shown["min_sent_share"] = _Shown(f"{percent(day.sent / day.meant)} of {day.meant:,}", at)
-    for name, part in (
-        ("max_bounce_share", day.bounced),
-        ("max_deferral_share", day.deferred),
-        ("max_refusal_share", day.throttled + day.blocked),
-    ):
-        if tried:
-            broken = tried >= rails.min_sent and part / tried >= getattr(rails, name)
-            shown[name] = _Shown(f"{percent(part / tried)} ({part:,} of {tried:,})", at, broken)
-    if at is not None:
-        shown["min_coverage"] = _Shown("lines are missing" if day.has_gap else "so far all", at, day.has_gap)
-    return shown | _shown_of_instance(ramp, rails, now)
-
-
-def _shown_of_instance(ramp: Ramp, rails: Guardrails, now: datetime) -> dict[str, _Shown]:
-    instance = instance_of(ramp)
-    if instance is None:
-        return {}
-    shown: dict[str, _Shown] = {}
-    state, host = getattr(instance, "state", None), instance.host
-    if state and state.oldest_s is not None:
-        broken = state.oldest_s > rails.max_oldest_s
-        shown["max_oldest_s"] = _Shown(f"{state.oldest_s:,} s", state.sampled_at, broken)
-    if (skew := host.clock_skew_s) is not None:
-        broken = abs(skew) > rails.max_clock_skew_s
-        shown["max_clock_skew_s"] = _Shown(f"{abs(skew):,.1f} s", host.last_success_at, broken)
-    seen = counted(instance, ramp.relay_name, Span(now - EMERGENCY_WITHIN, now))
-    tried, at = seen.sent + seen.deferred + seen.bounced, state.outcomes_at if state else None
-    shown["emergency_min"] = _Shown(f"{tried:,}", at)
-    if tried:
-        broken = is_emergency(tried=tried, blocked=seen.blocked, rails=rails)
-        text = f"{percent(seen.blocked / tried)} ({seen.blocked:,} of {tried:,})"
-        shown["emergency_share"] = _Shown(text, at, broken)
-    return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,7 +270,7 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
         to_come=calendar(ramp, now) if ramp.is_live else None,
         looked=moment(ramp.looked_at, now, stale=late),
         is_late=late,
-        before=_words(ramp.before["weights"]),
+        before=weights_words(ramp.before["weights"]),
         restored=_restored(ramp) if ramp.is_live else "",
     )
 
@@ -488,7 +278,7 @@ def ramp_page(ramp: Ramp, now: datetime) -> RampPage:
 def _restored(ramp: Ramp) -> str:
     """Say which weights cancelling may give back, or why none."""
     try:
-        return _words(weights_before(ramp))
+        return weights_words(weights_before(ramp))
     except CannotRender as error:
         return str(error)
 
@@ -583,7 +373,7 @@ def _abnormal(row: RampRow, now: datetime) -> Abnormal:
         figures=f"{row.position} under {ramp.relay_name}. {row.why}",
         reason="",
         quote="",
-        moment=moment(ramp.looked_at, now, stale=_is_old(ramp.looked_at, now)),
+        moment=moment(ramp.looked_at, now, stale=is_old(ramp.looked_at, now)),
         action="Ramp",
         action_url=page,
     )

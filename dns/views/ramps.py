@@ -18,6 +18,7 @@ from dns.domain.schedule import BadSchedule
 from dns.forms.ramps import RampForm, RestForm
 from dns.models import RAMPS_LIVE, Ramp
 from dns.selectors import ramps as read
+from dns.selectors.ramp_calendar import calendar
 from dns.services import ramp_schedules, ramps
 from dns.services.ramp_checklist import checklist
 from relays.domain.audit import canonical, digest
@@ -85,7 +86,7 @@ def _preview(request: HttpRequest, form: RampForm, context: dict[str, Any]) -> R
     draft = ramps.draft(wish, now)
     seen = digest(canonical(_facts(draft)))
     items = checklist(wish.relay_name, draft.address)
-    context |= {"calendar": read.calendar(draft, now), "draft": draft, "seen": seen}
+    context |= {"calendar": calendar(draft, now), "draft": draft, "seen": seen}
     context |= {"checklist": items, "lacking": any(item.is_needed and not item.met for item in items)}
     if request.POST.get("do") != "start":
         return None

@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 
 from dns.models import Out, Ramp
-from dns.selectors.ramps import calendar, dated
+from dns.selectors.ramp_calendar import calendar
+from dns.selectors.ramps import dated
 from tests.ramps import instances_make, ramp_row, relay_name_row
 
 pytestmark = pytest.mark.django_db

@@ -14,6 +14,7 @@ from django.utils import timezone
 from dns.domain.schedule import BadSchedule, Step
 from dns.models import RAMPS_LIVE, Ramp, RelayName
 from dns.selectors import ramps as read
+from dns.selectors.ramp_calendar import calendar
 from dns.services import ramp_schedules, ramps
 from dns.services.ramp_checklist import checklist
 from relays.management.operating import run_to_its_end, user_named
@@ -124,7 +125,7 @@ class Command(BaseCommand):
     def _plan(self, wish: ramps.Wish, options: dict[str, Any]) -> None:
         now = timezone.now()
         draft = ramps.draft(wish, now)
-        items, planned = checklist(wish.relay_name, draft.address), read.calendar(draft, now)
+        items, planned = checklist(wish.relay_name, draft.address), calendar(draft, now)
         if options["json"]:
             days = [day._asdict() | {"date": day.date.isoformat()} for day in planned.days]
             rows = [{"title": item.title, "met": item.met, "text": item.text} for item in items]
