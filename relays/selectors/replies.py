@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from django.db.models import F, Max, Min, Model, Sum
 
 from relays.domain.maillog.tables import OTHER_DIGEST
+from relays.domain.reasons import Verdict
 from relays.domain.words import visible
 from relays.models import (
     Provider,
@@ -72,7 +73,8 @@ def replies(scope: Scope, chosen: Range, now: datetime, limit: int | None = None
 
 def _reply(row: dict[str, int], cluster: ReplyCluster, span_s: int) -> Reply:
     first, last = moment_of(row["first"]), moment_of(row["last"]) + timedelta(seconds=span_s)
-    reason = shipped_table().reasons.get(cluster.reason)
+    table = shipped_table()
+    reason = table.reasons.get(cluster.reason)
     codes = f"{cluster.code or ''} {cluster.enhanced}".strip()
     return Reply(
         digest=cluster.digest,
@@ -93,7 +95,7 @@ def _reply(row: dict[str, int], cluster: ReplyCluster, span_s: int) -> Reply:
         title=reason.title if reason else cluster.reason,
         hard=cluster.hard,
         fault=reason.fault if reason else "",
-        advice=reason.advice if reason else "",
+        advice=table.advice(Verdict(cluster.reason, cluster.hard, cluster.rule)) if reason else "",
         rule=cluster.rule,
     )
 

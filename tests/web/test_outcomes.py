@@ -15,6 +15,7 @@ from django.utils import timezone
 from relays.models import Instance, InstanceState, LogSource, Provider, ProviderOutcomesHour, RecipientDomain
 from relays.selectors.outcomes import outcomes_over_time
 from relays.selectors.ranges import RANGES
+from relays.services.reasons import shipped_table
 from tests.factories import (
     fleet_make,
     host_make,
@@ -313,6 +314,15 @@ def test_a_mail_domain_of_another_provider_counts_for_that_one(viewer: Client, m
     assert RecipientDomain.objects.get(name="ymail.com").provider == yahoo
     assert "ymail.com" not in text_of(viewer, "/providers/msn/")
     assert "<dd>30</dd>" in text_of(viewer, "/providers/yahoo/")
+
+
+def test_a_rule_s_own_advice_stands_in_the_place_of_its_reason_s(viewer: Client, msn_a: Instance) -> None:
+    text = "mail transport unavailable"
+    replies_make(
+        msn_a, reply_cluster_make(text, reason="connection-failure", rule="postfix-no-transport"), deferred=5
+    )
+    page = text_of(viewer, f"/instances/{msn_a.pk}/")
+    assert "Nobody was asked" in page and shipped_table().reasons["connection-failure"].advice not in page
 
 
 @pytest.mark.parametrize("path", ["/providers/msn/", "/instances/{pk}/"])
