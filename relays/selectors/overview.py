@@ -279,7 +279,7 @@ def _oldest(group: Iterable[Reading]) -> str:
     return "" if oldest is None else span(oldest)
 
 
-def _trends(provider_ids: list[int], now: datetime) -> dict[int | None, Trend]:
+def _trends(provider_ids: list[int], now: datetime) -> dict[int | None, Trend | None]:
     last = int(now.timestamp()) // 3600 * 3600
     first = last - (TREND_HOURS - 1) * 3600
     hours: dict[int | None, list[int | None]] = defaultdict(lambda: [None] * TREND_HOURS)

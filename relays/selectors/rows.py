@@ -116,8 +116,13 @@ class Row:
 
 # An hour's count changes every few minutes, while the page is asked for every few seconds.
 @lru_cache(maxsize=1024)
-def trend_of(hours: tuple[int | None, ...]) -> Trend:
-    """Return the sparkline of TREND_HOURS counts, oldest first; None, an hour without data, is a gap."""
+def trend_of(hours: tuple[int | None, ...]) -> Trend | None:
+    """Return the sparkline of TREND_HOURS counts, oldest first; None, an hour without data, is a gap.
+
+    None where a single hour is known: that is no trend.
+    """
+    if sum(number is not None for number in hours) < 2:
+        return None
     most = max((number for number in hours if number is not None), default=0)
     path, pen_down = [], False
     for hour, number in enumerate(hours):

@@ -283,7 +283,12 @@ def test_no_page_has_what_the_content_security_policy_forbids(viewer: Client) ->
 
 
 def test_the_trend_has_a_gap_where_an_hour_is_missing() -> None:
-    assert trend_of((10, 5, None, 10)).path == "M0 2.0h2L10 14.0M31 2.0h2"
+    trend = trend_of((10, 5, None, 10))
+    assert trend is not None and trend.path == "M0 2.0h2L10 14.0M31 2.0h2"
+
+
+def test_a_single_hour_is_no_trend() -> None:
+    assert trend_of((None, None, 10)) is None
 
 
 def test_a_providers_trend_covers_the_last_day() -> None:
